@@ -1,0 +1,1 @@
+"""Hydra configuration groups of the suite, as YAML; `animator.config` holds their types and their documentation."""

@@ -1,0 +1,44 @@
+"""Fixtures that every test may use: real clips and portraits, where the machine has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Small tensors on many threads wait for each other more than they compute.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def find_shared_data() -> Path | None:
+    """The folder with clips, portraits and labels: `$XNEMO_SHARED/data`, else `../shared/data`; None when absent."""
+    shared = Path(os.environ.get("XNEMO_SHARED", REPOSITORY.parent / "shared"))
+    data = shared / "data"
+    return data if (data / "manifest.csv").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with `clips/`, `portraits/`, `labels/` and `manifest.csv`; the test is skipped where it is absent."""
+    data = find_shared_data()
+    if data is None:
+        pytest.skip("the face clips are not on this machine (set XNEMO_SHARED to the folder that holds data/)")
+    return data
+
+
+@pytest.fixture(scope="session")
+def clip(shared_data: Path) -> Path:
+    """A real talking face: 3 s, 75 frames, 256 x 256, 25 fps, with sound."""
+    return shared_data / "clips" / "GRID_01_neutral_01.mp4"
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    """A real photograph of a face, 512 x 512, in the public domain; it comes with scikit-image."""
+    import skimage
+
+    return Path(skimage.__file__).parent / "data" / "astronaut.png"
