@@ -1,0 +1,1 @@
+"""X-NeMo: a driving video animates a portrait through motion latents."""

@@ -1,0 +1,97 @@
+"""Promises of animator.files and animator.errors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from animator.errors import XNeMoError
+from animator.files import atomic_path, sha256_of
+
+
+def test_error_message_is_one_line() -> None:
+    assert str(XNeMoError("a\nb:  c\n")) == "a b: c"
+
+
+def test_finished_file_replaces_the_old_one_and_creates_folders(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "deep" / "x.motion.safetensors"
+    for text in ("one", "two"):
+        with atomic_path(target) as temporary:
+            assert temporary.parent == target.parent and temporary.suffix == ".safetensors"
+            temporary.write_text(text)
+        assert target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_failed_block_removes_the_folders_it_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), atomic_path(tmp_path / "a" / "b" / "x.txt"):
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["file-as-folder", "proc", "folder"])
+def test_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    target = {
+        "file-as-folder": tmp_path / "file" / "x.txt",
+        "proc": Path("/proc/xnemo/x.txt"),
+        "folder": tmp_path,
+    }[where]
+    with pytest.raises(XNeMoError) as caught, atomic_path(target):
+        pytest.fail("the block must not run")
+    assert str(target) in str(caught.value) and "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_error_about_another_file_names_that_file(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.bin"
+    with pytest.raises(XNeMoError, match="missing.bin: No such file"), atomic_path(tmp_path / "x.txt"):
+        missing.read_bytes()
+
+
+def test_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+    # A limit on file size makes the kernel refuse the write, as a full disk does, on any file system and for root.
+    script = f"""
+import resource, signal
+from pathlib import Path
+from animator.errors import XNeMoError
+from animator.files import atomic_path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with atomic_path({str(tmp_path / "out" / "x.bin")!r}) as temporary:
+        temporary.write_bytes(bytes(5000))
+except XNeMoError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == f"{tmp_path / 'out' / 'x.bin'}: cannot be written: File too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "x"):
+        pass
+    (tmp_path / "y").touch()
+    assert os.stat(tmp_path / "x").st_mode == os.stat(tmp_path / "y").st_mode
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc" * 500_000)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc" * 500_000).hexdigest()
+    with pytest.raises(XNeMoError, match="missing"):
+        sha256_of(tmp_path / "missing")
