@@ -5,6 +5,7 @@ The released names are kept out of the models, so that the models can be read by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _FAN_BLOCK = {
@@ -76,3 +77,61 @@ def rename(keys: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
         prefix = next((c for c in candidates if c in prefixes), None)
         renamed[key] = key if prefix is None else prefixes[prefix] + key[len(prefix) :]
     return renamed
+
+
+_SLOT_PARTS = {"motion_modules": ".motion_attention", "temporal_modules": ""}
+
+_SLOT_LAYERS = {
+    "attention_blocks.0": "attn1",
+    "attention_blocks.1": "attn2",
+    "norms.0": "norm1",
+    "norms.1": "norm2",
+    "ff_norm": "norm3",
+}
+
+# The released temporal block keeps one position table per attention, ours one per block; they are equal.
+_POSITION_TABLES = ("attention_blocks.0.pos_encoder.pe", "attention_blocks.1.pos_encoder.pe")
+
+_RELEASED_SLOT = re.compile(r"(?P<block>.+)\.(?P<kind>motion_modules|temporal_modules)\.(?P<index>\d+)"
+                            r"\.temporal_transformer\.(?P<rest>.+)")  # fmt: skip
+_OUR_SLOT = re.compile(r"(?P<block>.+)\.motion_modules\.(?P<index>\d+)(?P<motion>\.motion_attention)?\.(?P<rest>.+)")
+_BLOCK = re.compile(r"(transformer_blocks\.\d+)\.(.+)")
+
+
+def _replace_head(path: str, heads: dict[str, str]) -> str:
+    for old, new in heads.items():
+        if path.startswith(f"{old}."):
+            return new + path[len(old) :]
+    return path
+
+
+def denoising_key(released: str) -> str:
+    """Released key of the denoising UNet -> key of `MotionUNet`; both position tables of a block give one key.
+
+    Keys outside the motion and temporal modules are those of diffusers and keep their name. The reference UNet's
+    keys are all of that kind.
+    """
+    slot = _RELEASED_SLOT.fullmatch(released)
+    if slot is None:
+        return released
+    rest = slot["rest"]
+    if block := _BLOCK.fullmatch(rest):
+        layer = "pos_embed.pe" if block[2] in _POSITION_TABLES else _replace_head(block[2], _SLOT_LAYERS)
+        rest = f"{block[1]}.{layer}"
+    return f"{slot['block']}.motion_modules.{slot['index']}{_SLOT_PARTS[slot['kind']]}.{rest}"
+
+
+def released_denoising_keys(ours: str) -> tuple[str, ...]:
+    """Key of `MotionUNet` -> the released keys it is stored under: two for a position table, else one."""
+    slot = _OUR_SLOT.fullmatch(ours)
+    if slot is None:
+        return (ours,)
+    kind = "motion_modules" if slot["motion"] else "temporal_modules"
+    prefix = f"{slot['block']}.{kind}.{slot['index']}.temporal_transformer"
+    block = _BLOCK.fullmatch(slot["rest"])
+    if block is None:
+        return (f"{prefix}.{slot['rest']}",)
+    if block[2] == "pos_embed.pe":
+        return tuple(f"{prefix}.{block[1]}.{table}" for table in _POSITION_TABLES)
+    released = _replace_head(block[2], {new: old for old, new in _SLOT_LAYERS.items()})
+    return (f"{prefix}.{block[1]}.{released}",)

@@ -1,0 +1,62 @@
+"""The two autoencoders of diffusers behind one small interface: images <-> latents that the denoiser works on.
+
+`AutoencoderKL` treats frames one by one (sizes `lite` and `tiny`, and Stable Diffusion's own), and
+`AutoencoderKLTemporalDecoder` decodes neighbouring frames together (Stable Video Diffusion's, used by the release in
+both directions). Latents are shifted and scaled as the autoencoder's configuration says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
+from torch import Tensor
+
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderKLTemporalDecoder
+
+
+def downsampling(vae: Autoencoder) -> int:
+    """Pixels per latent pixel along each side."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def encode_images(vae: Autoencoder, images: Tensor, chunk: int = 8) -> Tensor:
+    """Encode images to the mean of their posterior, so that the same image always gives the same latents.
+
+    Args:
+        images: (N, 3, H, W) in [-1, 1], sides divisible by `downsampling(vae)`.
+        chunk: images encoded at once; limits memory only.
+    Returns:
+        Scaled latents, (N, channels, h, w).
+    """
+    means = [vae.encode(part).latent_dist.mean for part in images.to(vae.dtype).split(chunk)]
+    return (torch.cat(means) - _shift(vae)) * vae.config.scaling_factor
+
+
+def decode_latents(vae: Autoencoder, latents: Tensor, chunk: int = 8) -> Tensor:
+    """Decode all latents; see `decode_chunks`.
+
+    Args:
+        latents: scaled latents of consecutive frames, (N, channels, h, w).
+    Returns:
+        Images, (N, 3, H, W), in [-1, 1].
+    """
+    return torch.cat(list(decode_chunks(vae, latents, chunk)))
+
+
+def decode_chunks(vae: Autoencoder, latents: Tensor, chunk: int = 8) -> Iterator[Tensor]:
+    """Decode latents (N, channels, h, w) piece by piece to images (<= chunk, 3, H, W) in [-1, 1].
+
+    Args:
+        chunk: frames decoded at once. Limits memory with `AutoencoderKL`; with the temporal decoder it is also how
+            many frames see each other (the release takes 25).
+    """
+    for part in (latents.to(vae.dtype) / vae.config.scaling_factor + _shift(vae)).split(chunk):
+        together = {"num_frames": len(part)} if isinstance(vae, AutoencoderKLTemporalDecoder) else {}
+        yield vae.decode(part, **together).sample.clamp(-1, 1)
+
+
+def _shift(vae: Autoencoder) -> float:
+    return getattr(vae.config, "shift_factor", None) or 0.0

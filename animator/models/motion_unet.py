@@ -1,0 +1,218 @@
+"""MotionUNet: the denoiser D with reference, motion and temporal attention (X-NeMo sections 3.1 and 3.2).
+
+An image UNet in which frames are batch items; after every spatial transformer (and after every resnet of the levels
+that have none) sits a motion slot: 8 down, 1 in the middle and 12 up at four levels of two layers.
+Tensors are (batch, channels, frames, height, width), as in diffusers' video UNets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from diffusers import UNetMotionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from einops import rearrange
+from torch import Tensor, nn
+
+from animator.models.attention import (
+    ATTENTION_SUFFIX,
+    Conditions,
+    MotionSlot,
+    ReadImageToken,
+    ReadReference,
+    ReferenceFeatures,
+    ReferenceKeyValues,
+    Shared,
+    checkpoint_keeping,
+    project_keys_values,
+    spatial_processors,
+)
+
+
+class MotionUNet(UNetMotionModel):
+    """The denoising UNet; weights of a Stable Diffusion 1.x UNet load unchanged beside the slots.
+
+    Args:
+        sample_size: latent height and width that the model is made for; others work.
+        in_channels, out_channels: latent channels.
+        down_block_types, up_block_types: block classes of diffusers' motion UNet, finest level first and last.
+        block_out_channels: width of each level.
+        layers_per_block: resnets per level (one more on the way up).
+        norm_num_groups: groups of every GroupNorm.
+        cross_attention_dim: width of the image token.
+        num_attention_heads: heads of the spatial transformers (their number, not their width).
+        motion_num_attention_heads: heads of the motion slots.
+        motion_token_dim: width of the motion tokens.
+        max_frames: longest window that can be denoised at once.
+    """
+
+    _repeated_blocks: ClassVar[list[str]] = ["BasicTransformerBlock"]
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 64,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        down_block_types: tuple[str, ...] = (
+            "CrossAttnDownBlockMotion",
+            "CrossAttnDownBlockMotion",
+            "CrossAttnDownBlockMotion",
+            "DownBlockMotion",
+        ),
+        up_block_types: tuple[str, ...] = (
+            "UpBlockMotion",
+            "CrossAttnUpBlockMotion",
+            "CrossAttnUpBlockMotion",
+            "CrossAttnUpBlockMotion",
+        ),
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        norm_num_groups: int = 32,
+        cross_attention_dim: int = 768,
+        num_attention_heads: int = 8,
+        motion_num_attention_heads: int = 8,
+        motion_token_dim: int = 16,
+        max_frames: int = 32,
+    ) -> None:
+        # The undecorated constructor: the decorated one would add all of its own arguments to our configuration.
+        UNetMotionModel.__init__.__wrapped__(  # type: ignore[attr-defined]
+            self,
+            sample_size=sample_size,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            down_block_types=down_block_types,
+            up_block_types=up_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            cross_attention_dim=cross_attention_dim,
+            num_attention_heads=num_attention_heads,
+            motion_num_attention_heads=motion_num_attention_heads,
+            motion_max_seq_length=max_frames,
+        )
+        self.shared: Shared[Conditions] = Shared()
+        for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            block.motion_modules = nn.ModuleList(
+                MotionSlot(stock, norm_num_groups, motion_token_dim, max_frames, self.shared)
+                for stock in block.motion_modules
+                if isinstance(stock, AnimateDiffTransformer3D)
+            )
+        self.set_attn_processor(
+            spatial_processors(self.attn_processors, lambda name: ReadReference(name, self.shared), ReadImageToken())
+        )
+
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
+        """Recompute layers in the backward pass, with the conditions that they first ran with."""
+        super().enable_gradient_checkpointing(gradient_checkpointing_func or checkpoint_keeping(self.shared))
+
+    def project_reference(self, features: ReferenceFeatures) -> ReferenceKeyValues:
+        """Project reference features to keys and values: once per portrait, for all frames, steps and windows.
+
+        Raises:
+            KeyError: the features come from a net with other layers.
+        """
+        layers = {
+            name: project_keys_values(self.get_submodule(name + ATTENTION_SUFFIX), x)  # type: ignore[arg-type]
+            for name, x in features.layers.items()
+        }
+        return ReferenceKeyValues(layers)
+
+    def forward(  # type: ignore[override]
+        self,
+        sample: Tensor,
+        timestep: Tensor | int,
+        image_embeds: Tensor,
+        motion_tokens: Tensor,
+        reference: ReferenceFeatures | ReferenceKeyValues | None = None,
+        unconditional: int = 0,
+        temporal: bool = True,
+    ) -> Tensor:
+        """Predict the noise in the latents of B windows of F frames.
+
+        Args:
+            sample: noisy latents, (B, channels, F, h, w).
+            timestep: one for all, or (B,).
+            image_embeds: image token of each item's portrait, (B, 1, cross_attention_dim), or zeros.
+            motion_tokens: (B, F, tokens, motion_token_dim).
+            reference: features (projected here, as in training) or cached keys and values (sampling) of one portrait
+                for all conditional items, or of one portrait for each; None: no item reads a reference.
+            unconditional: so many items at the start of the batch do not read the reference (the negative branch of
+                guidance; condition dropout in training).
+            temporal: let frames attend to each other; off for the stages that train on single images.
+        Returns:
+            Predicted noise, (B, channels, F, h, w).
+        Raises:
+            ValueError: batch sizes or frame counts that do not fit together, or too many frames.
+        """
+        batch, _, frames = sample.shape[:3]
+        self._check(batch, frames, image_embeds, motion_tokens, reference, unconditional)
+        if isinstance(reference, ReferenceFeatures):
+            reference = self.project_reference(reference)
+        conditions = Conditions(
+            frames=frames,
+            motion_tokens=rearrange(motion_tokens, "b f l d -> (b f) l d"),
+            reference=reference if unconditional < batch else None,
+            unconditional=unconditional,
+            temporal=temporal,
+        )
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(batch)
+        embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+        embedding = embedding.repeat_interleave(frames, dim=0)
+        with self.shared.holding(conditions):
+            x = self._body(rearrange(sample, "b c f h w -> (b f) c h w"), embedding, image_embeds, frames)
+        return rearrange(x, "(b f) c h w -> b c f h w", b=batch)
+
+    def _body(self, x: Tensor, embedding: Tensor, image_embeds: Tensor, frames: int) -> Tensor:
+        """The UNet itself, on frames as batch items: (B F, channels, h, w) -> the same."""
+        # Sizes that cannot be halved evenly at every level: each level then says how large the next one up is.
+        uneven = any(side % 2**self.num_upsamplers for side in x.shape[-2:])
+        x = self.conv_in(x)
+        skips = [x]
+        for block in self.down_blocks:
+            x, residuals = block(x, embedding, num_frames=frames, **self._context(block, image_embeds))
+            skips.extend(residuals)
+        x = self.mid_block(x, embedding, num_frames=frames, encoder_hidden_states=image_embeds)
+        for block in self.up_blocks:
+            layers = len(block.resnets)
+            residuals, skips = tuple(skips[-layers:]), skips[:-layers]
+            size = skips[-1].shape[-2:] if uneven and skips else None
+            x = block(
+                x,
+                residuals,
+                embedding,
+                upsample_size=size,
+                num_frames=frames,
+                **self._context(block, image_embeds),
+            )
+        return self.conv_out(self.conv_act(self.conv_norm_out(x)))
+
+    @staticmethod
+    def _context(block: nn.Module, image_embeds: Tensor) -> dict[str, Tensor]:
+        """Only blocks with spatial transformers take an image token."""
+        return {"encoder_hidden_states": image_embeds} if hasattr(block, "attentions") else {}
+
+    def _check(
+        self,
+        batch: int,
+        frames: int,
+        image_embeds: Tensor,
+        motion_tokens: Tensor,
+        reference: ReferenceFeatures | ReferenceKeyValues | None,
+        unconditional: int,
+    ) -> None:
+        if motion_tokens.shape[:2] != (batch, frames):
+            raise ValueError(f"motion tokens are for {tuple(motion_tokens.shape[:2])}, latents for {(batch, frames)}")
+        if len(image_embeds) != batch:
+            raise ValueError(f"{len(image_embeds)} image tokens for a batch of {batch}")
+        if frames > self.config.max_frames:
+            raise ValueError(f"a window of {frames} frames; this model takes at most {self.config.max_frames}")
+        if not 0 <= unconditional <= batch:
+            raise ValueError(f"{unconditional} unconditional items in a batch of {batch}")
+        if reference is not None and unconditional < batch:
+            portraits = reference.portraits
+            if portraits not in (1, batch - unconditional):
+                raise ValueError(f"{portraits} portraits for {batch - unconditional} conditional items")
