@@ -1,0 +1,91 @@
+"""The typed settings of the animator's commands: one dataclass for each file in `configs/`, every key documented.
+
+`xnemo VERB --help` prints the texts below. The values that a user starts from are in the YAML files; the defaults here
+are what a key falls back to when a file does not name it. Architectures are in `animator.model_config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from animator.config_loader import key, register_group, register_root
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass
+class FaceConfig:
+    """How faces are found and followed."""
+
+    select: str = key("largest", "which face of several: 'largest', or an index counted from the left, from 0")
+    min_score: float = key(0.5, "detections below this confidence are ignored, 0 to 1", minimum=0, maximum=1)
+    max_gap: int = key(12, "longest run of frames without a face that is bridged; longer ones are an error", minimum=0)
+
+
+@dataclass
+class RuntimeConfig:
+    """Which weights run, and where."""
+
+    weights: str | None = key(None, "folder with weights, as xnemo writes them; null: the packaged ones")
+    device: str = key("auto", "where to compute; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES)
+    dtype: str = key("auto", "number format; auto is bfloat16 on CUDA and float32 elsewhere", choices=DTYPES)
+    reader: str = key("auto", "video reader; auto is decord with PyAV behind it", choices=("auto", "decord", "pyav"))
+
+
+@dataclass
+class AnimateConfig(RuntimeConfig):
+    """Settings of `xnemo animate`."""
+
+    renderer: str = key(
+        "auto",
+        "diffusion: the full model; gan: the instant preview; auto: what the weights recommend",
+        choices=("auto", "diffusion", "gan"),
+    )
+    seed: int = key(0, "the same seed, weights and input give the same video", minimum=0)
+    steps: int = key(25, "denoising steps (diffusion only)", minimum=1, maximum=1000)
+    guidance_scale: float = key(
+        4.5,
+        "classifier-free guidance in diffusers' sense; the paper's w = guidance_scale - 1, so 4.5 is its 3.5; "
+        "1 switches guidance off and halves the time (diffusion only)",
+        minimum=1,
+    )
+    window: int = key(24, "frames denoised together (diffusion only)", minimum=1)
+    overlap: int = key(6, "frames that neighbouring windows share (diffusion only)", minimum=0)
+    start: float = key(0.0, "where in the driving clip to start, in seconds", minimum=0)
+    seconds: float | None = key(None, "how much of the driving clip to use, in seconds; null: all of it", minimum=0)
+    crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
+    face: FaceConfig = key(FaceConfig, "faces")
+
+
+@dataclass
+class ExtractConfig(RuntimeConfig):
+    """Settings of `xnemo extract`."""
+
+    face: FaceConfig = key(FaceConfig, "faces")
+
+
+@dataclass
+class DemoConfig(AnimateConfig):
+    """Settings of `xnemo demo`."""
+
+    portrait: str | None = key(None, "a portrait of your own; null: the astronaut that comes with scikit-image")
+    driving: str | None = key(None, "a driving clip of your own; null: a clip fetched once from the package index")
+    output: str = key("outputs/demo", "folder for the videos and the contact sheet")
+
+
+@dataclass
+class DoctorConfig(RuntimeConfig):
+    """Settings of `xnemo doctor`."""
+
+
+def register() -> None:
+    """Make this module's types known to the loader; calling it again changes nothing."""
+    register_group("face", FaceConfig)
+    register_root("animate", AnimateConfig)
+    register_root("extract", ExtractConfig)
+    register_root("demo", DemoConfig)
+    register_root("doctor", DoctorConfig)
+
+
+register()

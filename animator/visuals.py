@@ -1,0 +1,89 @@
+"""Pictures that put results beside what they came from: labelled tiles, side-by-side frames, contact sheets.
+
+Pictures are uint8 RGB, (height, width, 3); sequences of frames (frames, height, width, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = NDArray[np.uint8]
+
+BACKGROUND = (24, 24, 27)
+INK = (228, 228, 231)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a contact sheet: its label and its pictures, of any sizes."""
+
+    label: str
+    pictures: Sequence[Picture]
+
+
+def fit(picture: Picture, width: int, height: int) -> Picture:
+    """Scale a picture to fit into width x height, whole and undistorted, centred on the background colour."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    scaled = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+    canvas.paste(scaled, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return np.asarray(canvas)
+
+
+def side_by_side(tiles: Sequence[tuple[str, Picture]], side: int) -> Picture:
+    """Put labelled square tiles beside each other.
+
+    Args:
+        tiles: label and picture of each, left to right.
+        side: side of a tile in pixels.
+    Returns:
+        (side + label strip, len(tiles) * side, 3), with even sides as video needs them.
+    """
+    strip = _label_height(side)
+    columns = [np.concatenate([fit(picture, side, side), _label(text, side, strip)]) for text, picture in tiles]
+    joined = np.concatenate(columns, axis=1)
+    return joined[: joined.shape[0] // 2 * 2, : joined.shape[1] // 2 * 2]
+
+
+def contact_sheet(rows: Sequence[Row], side: int = 160, gap: int = 4) -> Picture:
+    """Lay rows of pictures out as a table, each row under its label.
+
+    Args:
+        rows: as many rows as wanted, of as many pictures as wanted.
+        side: side of a tile in pixels.
+        gap: pixels between tiles and around the sheet.
+    Raises:
+        ValueError: there are no pictures.
+    """
+    columns = max((len(row.pictures) for row in rows), default=0)
+    if columns == 0:
+        raise ValueError("a contact sheet needs at least one picture")
+    strip = _label_height(side)
+    sheet = np.empty((len(rows) * (side + strip + gap) + gap, columns * (side + gap) + gap, 3), np.uint8)
+    sheet[:] = BACKGROUND
+    for r, row in enumerate(rows):
+        top = gap + r * (side + strip + gap)
+        sheet[top : top + strip, gap:-gap] = _label(row.label, sheet.shape[1] - 2 * gap, strip)
+        for c, picture in enumerate(row.pictures):
+            left = gap + c * (side + gap)
+            sheet[top + strip : top + strip + side, left : left + side] = fit(picture, side, side)
+    return sheet
+
+
+def _label_height(side: int) -> int:
+    return max(14, side // 10)
+
+
+@lru_cache(maxsize=64)
+def _label(text: str, width: int, height: int) -> Picture:
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    font = ImageFont.load_default(size=max(9, int(height * 0.7)))
+    ImageDraw.Draw(canvas).text((height // 4, height // 2), text, fill=INK, font=font, anchor="lm")
+    return np.asarray(canvas)
