@@ -1,0 +1,305 @@
+"""Faces in one picture: MediaPipe's BlazeFace (short range), quiet, and with a second look for small faces."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from animator.assets import asset_path, cache_dir
+from animator.errors import XNeMoError
+
+Box = tuple[float, float, float, float]
+
+# What MediaPipe's own model file is called; a file of this name in the cache folder is used before all else.
+_OFFICIAL_NAME = "blaze_face_short_range.tflite"
+# The network maps pixels 0..255 to -1..1: (x - 127.5) / 127.5.
+_PIXEL_MEAN = 127.5
+_PIXEL_STD = 127.5
+# The network looks at 128 x 128 pixels; smaller windows hold no more detail than this.
+_NETWORK_SIDE = 128
+# A picture less elongated than this gains nothing from windows as large as its short side.
+_WIDE = 1.2
+# Two boxes from neighbouring windows are one face if they share this part of the smaller one.
+_SAME_FACE = 0.5
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in pixels of the picture, inside it, y down; about from brows to chin.
+        score: confidence, 0 to 1.
+    """
+
+    box: Box
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+
+class FaceDetector:
+    """BlazeFace short range through MediaPipe tasks; about 1 ms a picture on one CPU core.
+
+    Args:
+        model_path: a BlazeFace `.tflite` file, with or without MediaPipe's metadata. Default:
+            `blaze_face_short_range.tflite` in the cache folder if there is one, else the same network from the package
+            index (fetched once).
+        min_score: faces below this confidence are not reported, 0 to 1.
+    Raises:
+        XNeMoError: the model cannot be fetched, read or used, or MediaPipe cannot be loaded on this machine.
+    """
+
+    def __init__(self, model_path: str | Path | None = None, min_score: float = 0.5) -> None:
+        self.model_path = _find_model() if model_path is None else Path(model_path)
+        try:
+            model = self.model_path.read_bytes()
+        except OSError as error:
+            raise XNeMoError(f"{self.model_path}: cannot be read: {error.strerror or error}") from error
+        with _quiet_stderr:
+            try:
+                # Imported here: it takes a second, and most commands on .motion files need no detector.
+                import mediapipe
+                from mediapipe.tasks.python import BaseOptions, vision
+            except (ImportError, OSError) as error:
+                raise XNeMoError(f"mediapipe, which finds faces, cannot be loaded: {error}") from error
+            self._to_image = lambda frame: mediapipe.Image(mediapipe.ImageFormat.SRGB, frame)
+            try:
+                options = vision.FaceDetectorOptions(
+                    base_options=BaseOptions(model_asset_buffer=_with_metadata(model)),
+                    min_detection_confidence=min_score,
+                )
+                self._detector: Any = vision.FaceDetector.create_from_options(options)
+            except OSError as error:
+                raise XNeMoError(f"mediapipe, which finds faces, cannot be loaded: {error}") from error
+            except Exception as error:  # a damaged flatbuffer fails in many ways, all of them the file's fault
+                raise XNeMoError(
+                    f"{self.model_path}: not a BlazeFace model that mediapipe can use ({error})"
+                ) from error
+        _open_detectors.add(self._detector)
+        self._finalizer = weakref.finalize(self, _close, self._detector)
+        self._finalizer.atexit = False
+
+    def __enter__(self) -> FaceDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the network. The detector cannot be used afterwards."""
+        self._finalizer()
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """Find the faces of a picture, also small ones.
+
+        The network sees the whole picture at 128 x 128 pixels. Where it finds nothing, it looks again at overlapping
+        square windows: as large as the short side in elongated pictures, then half as large.
+
+        Args:
+            frame: RGB picture, (H, W, 3), uint8.
+        Returns:
+            The faces from left to right (by the centre of the box), possibly none.
+        """
+        height, width = frame.shape[:2]
+        faces = self.look(frame)
+        for side in _window_sides(width, height):
+            if faces:
+                break
+            for window in _windows(width, height, side):
+                faces += self.look(frame, window)
+        return _distinct(faces)
+
+    def look(self, frame: np.ndarray, window: Box | None = None) -> list[Face]:
+        """Run the network once.
+
+        Args:
+            frame: RGB picture, (H, W, 3), uint8.
+            window: look only at this part (x0, y0, x1, y1) of the picture, in pixels; it is clamped to the picture.
+        Returns:
+            The faces from left to right, with boxes in pixels of the whole picture.
+        """
+        height, width = frame.shape[:2]
+        x0, y0, x1, y1 = (0, 0, width, height) if window is None else _whole_pixels(window, width, height)
+        if x1 <= x0 or y1 <= y0:
+            return []
+        image = self._to_image(np.ascontiguousarray(frame[y0:y1, x0:x1]))
+        with _quiet_stderr:
+            result = self._detector.detect(image)
+        faces = []
+        for detection in result.detections:
+            found = detection.bounding_box
+            left, top = x0 + found.origin_x, y0 + found.origin_y
+            box = (
+                float(np.clip(left, 0, width)),
+                float(np.clip(top, 0, height)),
+                float(np.clip(left + found.width, 0, width)),
+                float(np.clip(top + found.height, 0, height)),
+            )
+            if box[2] > box[0] and box[3] > box[1]:
+                faces.append(Face(box, float(detection.categories[0].score)))
+        return sorted(faces, key=_left_to_right)
+
+
+def _close(detector: Any) -> None:
+    with _quiet_stderr:
+        detector.close()
+
+
+_open_detectors: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _abandon_open_detectors() -> None:
+    """Keep MediaPipe's detectors from closing themselves when Python ends.
+
+    They would do so in a thread pool that is gone by then, and print a traceback. A reference that is never given back
+    spares them the attempt; the memory goes back to the system with the process.
+    """
+    for detector in _open_detectors:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(detector))
+
+
+def _left_to_right(face: Face) -> tuple[float, float]:
+    x0, y0, x1, y1 = face.box
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _whole_pixels(window: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = window
+    return max(0, int(x0)), max(0, int(y0)), min(width, round(x1)), min(height, round(y1))
+
+
+def _window_sides(width: int, height: int) -> list[int]:
+    """Sides of the square windows of the second and third look, largest first."""
+    short = min(width, height)
+    sides = [short] if max(width, height) > _WIDE * short else []
+    if short >= 2 * _NETWORK_SIDE:
+        sides.append(short // 2)
+    return sides
+
+
+def _windows(width: int, height: int, side: int) -> Iterator[Box]:
+    """Square windows that cover the picture and overlap by about half."""
+    columns, rows = (max(1, -(-2 * length // side) - 1) for length in (width, height))
+    for y in np.linspace(0, height - side, rows):
+        for x in np.linspace(0, width - side, columns):
+            yield float(x), float(y), float(x) + side, float(y) + side
+
+
+def _distinct(faces: list[Face]) -> list[Face]:
+    """Drop the weaker of any two boxes that show the same face; the result is ordered from left to right."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(intersection(face.box, other.box) < _SAME_FACE * min(face.area, other.area) for other in kept):
+            kept.append(face)
+    return sorted(kept, key=_left_to_right)
+
+
+def intersection(a: Box, b: Box) -> float:
+    """Area that two boxes (x0, y0, x1, y1) share."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _find_model() -> Path:
+    by_hand = cache_dir() / _OFFICIAL_NAME
+    return by_hand if by_hand.is_file() else asset_path("face-detector")
+
+
+def _with_metadata(model: bytes) -> bytes:
+    """Add the description that MediaPipe tasks asks for (how pixels are normalised) to a bare network.
+
+    MediaPipe's own writer of metadata cannot be imported in all of its releases; the schema that it writes by can.
+
+    Args:
+        model: a TFLite flatbuffer; one that has metadata already is returned as it is.
+    """
+    import flatbuffers  # type: ignore[import-untyped]
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata_schema
+    from mediapipe.tasks.metadata import schema_py_generated as model_schema
+
+    network = model_schema.ModelT.InitFromObj(model_schema.Model.GetRootAs(model, 0))
+    if any(entry.name == b"TFLITE_METADATA" for entry in network.metadata or []):
+        return model
+    normalisation = metadata_schema.NormalizationOptionsT()
+    normalisation.mean, normalisation.std = [_PIXEL_MEAN], [_PIXEL_STD]
+    step = metadata_schema.ProcessUnitT()
+    step.optionsType = metadata_schema.ProcessUnitOptions.NormalizationOptions
+    step.options = normalisation
+    image = metadata_schema.TensorMetadataT()
+    image.name, image.processUnits = "image", [step]
+    graph = metadata_schema.SubGraphMetadataT()
+    graph.inputTensorMetadata = [image]
+    graph.outputTensorMetadata = [metadata_schema.TensorMetadataT() for _ in network.subgraphs[0].outputs]
+    description = metadata_schema.ModelMetadataT()
+    description.name, description.subgraphMetadata = "BlazeFace short range", [graph]
+
+    builder = flatbuffers.Builder(0)
+    builder.Finish(description.Pack(builder), b"M001")
+    buffer = model_schema.BufferT()
+    buffer.data = bytes(builder.Output())
+    entry = model_schema.MetadataT()
+    entry.name, entry.buffer = "TFLITE_METADATA", len(network.buffers)
+    network.buffers.append(buffer)
+    network.metadata = [*(network.metadata or []), entry]
+    builder = flatbuffers.Builder(len(model))
+    builder.Finish(network.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _QuietStderr:
+    """Keeps the log lines that MediaPipe's C++ writes to file descriptor 2 away from the user's terminal.
+
+    The library has no switch for them, and one of them comes at an unforeseeable picture. The descriptor belongs to the
+    whole process, so blocks that overlap in several threads share one redirection: the last one out undoes it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._terminal: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users > 1:
+                return
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            try:
+                self._terminal = os.dup(2)
+            except OSError:  # no standard error at all: nothing to keep quiet
+                return
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 2)
+            os.close(sink)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._terminal is not None:
+                os.dup2(self._terminal, 2)
+                os.close(self._terminal)
+                self._terminal = None
+
+
+_quiet_stderr = _QuietStderr()
