@@ -71,6 +71,8 @@ class FaceDetector:
             model = self.model_path.read_bytes()
         except OSError as error:
             raise XNeMoError(f"{self.model_path}: cannot be read: {error.strerror or error}") from error
+        if model[4:8] != b"TFL3":
+            raise XNeMoError(f"{self.model_path}: not a TFLite model")
         with _quiet_stderr:
             try:
                 # Imported here: it takes a second, and most commands on .motion files need no detector.
