@@ -1,0 +1,148 @@
+"""The one place that turns settings into objects: networks of a size, a pipeline, the device and format it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from animator.config_loader import load_config
+from animator.errors import XNeMoError
+from animator.model_config import AnimatorConfig, AutoencoderConfig
+from animator.models.autoencoder import Autoencoder
+from animator.models.discriminator import Discriminator
+from animator.models.gan_head import GanHead
+from animator.models.motion_encoder import MotionEncoder
+from animator.models.motion_unet import MotionUNet
+from animator.models.reference_net import ReferenceNet
+
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+DEFAULT_WEIGHTS = PRETRAINED / "lite"
+
+
+@dataclass(frozen=True)
+class Components:
+    """The networks of one animator, in evaluation mode, float32, on the CPU.
+
+    Attributes:
+        image_encoder: CLIP's vision tower, where the size uses an image token.
+        discriminator: judges the GAN head in training; no part of the pipeline.
+    """
+
+    motion_encoder: MotionEncoder
+    reference_net: ReferenceNet
+    unet: MotionUNet
+    vae: Autoencoder
+    gan_head: GanHead
+    discriminator: Discriminator
+    scheduler: DDIMScheduler
+    image_encoder: CLIPVisionModelWithProjection | None
+
+
+def build_animator(config: AnimatorConfig, seed: int = 0) -> Components:
+    """Build every network with fresh weights.
+
+    Args:
+        config: the architecture.
+        seed: of the random weights; the global random state is left as it was.
+    """
+    with _seeded(seed):
+        return Components(
+            motion_encoder=MotionEncoder(**asdict(config.motion_encoder)).eval(),
+            reference_net=ReferenceNet(**asdict(config.reference_net)).eval(),
+            unet=MotionUNet(**asdict(config.unet)).eval(),
+            vae=build_autoencoder(config.vae).eval(),
+            gan_head=GanHead(**asdict(config.gan_head)).eval(),
+            discriminator=Discriminator(**asdict(config.discriminator)).eval(),
+            scheduler=DDIMScheduler(**asdict(config.scheduler)),
+            image_encoder=build_image_encoder().eval() if config.image_encoder else None,
+        )
+
+
+def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
+    """Build the autoencoder with fresh weights."""
+    levels = len(config.block_out_channels)
+    shared = {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "block_out_channels": config.block_out_channels,
+        "layers_per_block": config.layers_per_block,
+        "latent_channels": config.latent_channels,
+        "sample_size": config.sample_size,
+        "scaling_factor": config.scaling_factor,
+    }
+    if config.temporal:
+        return AutoencoderKLTemporalDecoder(**shared)
+    return AutoencoderKL(
+        **shared,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        norm_num_groups=config.norm_num_groups,
+        mid_block_add_attention=config.mid_block_add_attention,
+    )
+
+
+def build_image_encoder() -> CLIPVisionModelWithProjection:
+    """Build the vision tower of CLIP ViT-L/14 with fresh weights; Stable Diffusion's image variations read it."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=224,
+            patch_size=14,
+            projection_dim=768,
+            hidden_act="quick_gelu",
+        )
+    )
+
+
+def animator_config(size: str, *overrides: str) -> AnimatorConfig:
+    """The architecture called `size` ("xnemo", "lite", "tiny"), with `animator.KEY=VALUE` overrides."""
+    return load_config("architecture", [f"animator={size}", *overrides]).animator
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the setting `device` into a device that is there.
+
+    Raises:
+        XNeMoError: the device asked for is not available.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[device]:
+        reason = "this build of torch has no CUDA" if device == "cuda" and not torch.version.cuda else "none was found"
+        raise XNeMoError(f"device={device}: {reason}; use device=auto or device=cpu")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Turn the setting `dtype` into a format: auto is bfloat16 on CUDA, float32 elsewhere."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+
+
+def find_weights(weights: str | None) -> Path:
+    """Locate a folder with weights; None is the packaged default.
+
+    Raises:
+        XNeMoError: there is no such folder, or it holds no pipeline.
+    """
+    folder = DEFAULT_WEIGHTS if weights is None else Path(weights).expanduser()
+    if not (folder / "model_index.json").is_file():
+        what = "the packaged weights are missing" if weights is None else "no weights here"
+        raise XNeMoError(f"{folder}: {what} (model_index.json not found); name a folder with weights=FOLDER")
+    return folder
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
