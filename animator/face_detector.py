@@ -21,6 +21,10 @@ from animator.errors import XNeMoError
 
 Box = tuple[float, float, float, float]
 
+# A face above this confidence is one. Measured on the first frames of 123 talking-head clips and on 86 portraits of
+# people, painted ones included: all lie above 0.85; what is not a face stays below 0.8.
+SURE = 0.8
+
 # What MediaPipe's own model file is called; a file of this name in the cache folder is used before all else.
 _OFFICIAL_NAME = "blaze_face_short_range.tflite"
 # The network maps pixels 0..255 to -1..1: (x - 127.5) / 127.5.
@@ -112,8 +116,10 @@ class FaceDetector:
     def detect(self, frame: np.ndarray) -> list[Face]:
         """Find the faces of a picture, also small ones.
 
-        The network sees the whole picture at 128 x 128 pixels. Where it finds nothing, it looks again at overlapping
-        square windows: as large as the short side in elongated pictures, then half as large.
+        The network sees the whole picture at 128 x 128 pixels. Where no face in it is sure (see `SURE`), it looks again
+        through overlapping square windows, then through windows half as large, until one shows a sure face. Faces that are not sure
+        are reported only if the whole picture showed them and no window shows a sure one: letters and clouds look like
+        faces here and there when one looks closely.
 
         Args:
             frame: RGB picture, (H, W, 3), uint8.
@@ -122,12 +128,13 @@ class FaceDetector:
         """
         height, width = frame.shape[:2]
         faces = self.look(frame)
+        if any(face.score >= SURE for face in faces):
+            return faces
         for side in _window_sides(width, height):
-            if faces:
-                break
-            for window in _windows(width, height, side):
-                faces += self.look(frame, window)
-        return _distinct(faces)
+            seen = [face for window in _windows(width, height, side) for face in self.look(frame, window)]
+            if sure := [face for face in seen if face.score >= SURE]:
+                return _distinct(sure)
+        return faces
 
     def look(self, frame: np.ndarray, window: Box | None = None) -> list[Face]:
         """Run the network once.
@@ -190,12 +197,13 @@ def _whole_pixels(window: Box, width: int, height: int) -> tuple[int, int, int, 
 
 
 def _window_sides(width: int, height: int) -> list[int]:
-    """Sides of the square windows of the second and third look, largest first."""
+    """Sides of the square windows of the second and third look: the short side, where there is a longer one, and half.
+
+    Faces too small for these (under about 40 pixels in a picture 720 high) hold too little detail to drive anything.
+    """
     short = min(width, height)
     sides = [short] if max(width, height) > _WIDE * short else []
-    if short >= 2 * _NETWORK_SIDE:
-        sides.append(short // 2)
-    return sides
+    return sides + ([short // 2] if short // 2 >= _NETWORK_SIDE else [])
 
 
 def _windows(width: int, height: int, side: int) -> Iterator[Box]:
