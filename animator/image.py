@@ -15,7 +15,7 @@ from animator.files import atomic_path
 
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 4096  # pixels; larger pictures are shrunk to it, a face needs no more
-MAX_PIXELS = 250_000_000  # beyond, a small file may unpack to gigabytes
+MAX_PIXELS = 150_000_000  # below Pillow's own limit of 179 million; a small file may unpack to gigabytes
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -35,7 +35,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Returns:
         uint8 RGB (height, width, 3).
     Raises:
-        XNeMoError: missing, empty, no picture, cut off, a side below 16 px, or above 250 megapixels.
+        XNeMoError: missing, empty, no picture, cut off, a side below 16 px, or above 150 megapixels.
     """
     path = Path(path)
     if not path.exists():
@@ -50,9 +50,10 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _displayed(path, image)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = "is too large" if isinstance(error, Image.DecompressionBombError) else "is not a picture"
-        raise XNeMoError(f"{path}: {reason}; give a JPEG, PNG or WebP of at most 250 megapixels") from error
+    except Image.DecompressionBombError as error:
+        raise XNeMoError(f"{path}: is too large; at most {MAX_PIXELS // 10**6} megapixels are read") from error
+    except UnidentifiedImageError as error:
+        raise XNeMoError(f"{path}: is not a picture; give a JPEG, PNG or WebP file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's decoders report damage by all of these.
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -30,9 +30,9 @@ from animator.files import atomic_path
 from animator.video_probe import (
     VideoInfo,
     decoded,
+    exact_rate,
     open_media,
     probe,
-    standard_rate,
     to_rgb,
     turned,
     video_stream,
@@ -206,7 +206,7 @@ class VideoWriter:
 
     Args:
         path: the mp4 to make; the folder is created, an older file replaced.
-        fps: frames per second; rounded ones are made exact (29.97 is 30000/1001). `VideoInfo.rate` is exact already.
+        fps: frames per second; a float is made exact (29.97 is 30000/1001), a Fraction (`VideoInfo.rate`) is kept.
         audio_from: a file whose sound is taken along, AAC unchanged, other codecs as AAC; counted from its first
             picture and cut to the length of the pictures (to a packet, about 1/40 s). Without sound in it, or None,
             the video is silent.
@@ -224,7 +224,7 @@ class VideoWriter:
         if not 0 <= crf <= 51:
             raise ValueError(f"crf must be 0 to 51, not {crf}")
         self._path = Path(path)
-        self._rate = standard_rate(fps)
+        self._rate = exact_rate(fps)
         self._crf = crf
         self._audio_from = None if audio_from is None else Path(audio_from)
         self._audio: AudioTrack | None = None
@@ -331,7 +331,7 @@ def resample_indices(
 
     Args:
         frames: frames at the old rate, at least 1.
-        fps, new_fps: frames per second; rounded ones are made exact as in `VideoWriter`.
+        fps, new_fps: frames per second; floats are made exact as in `VideoWriter`.
         new_frames: how many to give; by default as many as last equally long (at least 1). For the way back to a
             clip of known length, because 100 frames at 60 fps are 42 at 25 fps, and those are 101 at 60 fps.
     Returns:
@@ -341,7 +341,7 @@ def resample_indices(
         raise ValueError(f"frames must be at least 1, not {frames}")
     if fps <= 0 or new_fps <= 0:
         raise ValueError(f"rates must be above 0, not {fps} and {new_fps}")
-    step = standard_rate(fps) / standard_rate(new_fps)  # old frames per new frame
+    step = exact_rate(fps) / exact_rate(new_fps)  # old frames per new frame
     if new_frames is None:
         new_frames = max(1, round(frames / step))
     ticks = np.arange(new_frames, dtype=np.int64)

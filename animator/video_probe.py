@@ -326,9 +326,14 @@ def _shown(times: NDArray[np.float64], rate: Fraction, ticks: int) -> NDArray[np
 
 
 def standard_rate(fps: float | Fraction) -> Fraction:
-    """An exact rate for a rounded one: 29.97 becomes 30000/1001, 23.976 becomes 24000/1001, 25.0 becomes 25."""
+    """The common rate that a rounded one stands for: 29.97 is 30000/1001, 25.0 is 25; others stay (to 1/1001)."""
     rate = Fraction(fps)
     nearest = min(_STANDARD_RATES, key=lambda standard: abs(standard - rate))
     if abs(nearest - rate) < nearest / 100_000:
         return nearest
     return rate if isinstance(fps, Fraction) else rate.limit_denominator(1001)
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """A rate as the caller means it: fractions are exact already, floats are made so by `standard_rate`."""
+    return fps if isinstance(fps, Fraction) else standard_rate(fps)

@@ -22,7 +22,7 @@ def test_finished_file_replaces_the_old_one_and_creates_folders(tmp_path: Path) 
     target = tmp_path / "new" / "deep" / "x.motion.safetensors"
     for text in ("one", "two"):
         with atomic_path(target) as temporary:
-            assert temporary.parent == target.parent and temporary.suffix == ".safetensors"
+            assert (temporary.parent, temporary.suffix) == (target.parent, ".safetensors")
             temporary.write_text(text)
         assert target.read_text() == text
     assert list(target.parent.iterdir()) == [target]
@@ -34,12 +34,13 @@ def test_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_failed_block_removes_the_folders_it_made(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), atomic_path(tmp_path / "a" / "b" / "x.txt"):
-        raise ValueError
+    with pytest.raises(ValueError, match="mine"), atomic_path(tmp_path / "a" / "b" / "x.txt"):
+        raise ValueError("mine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,7 +54,8 @@ def test_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path, where: s
     }[where]
     with pytest.raises(XNeMoError) as caught, atomic_path(target):
         pytest.fail("the block must not run")
-    assert str(target) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(target) in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
