@@ -22,6 +22,11 @@ def downsampling(vae: Autoencoder) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
+def default_chunk(vae: Autoencoder) -> int:
+    """Frames decoded at once: 25 for the temporal decoder, as in the release; 8 where frames do not see each other."""
+    return 25 if isinstance(vae, AutoencoderKLTemporalDecoder) else 8
+
+
 def encode_images(vae: Autoencoder, images: Tensor, chunk: int = 8) -> Tensor:
     """Encode images to the mean of their posterior, so that the same image always gives the same latents.
 

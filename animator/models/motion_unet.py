@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+
+# Not used here: DiffusionPipeline.from_pretrained looks in a component's module for the base class that can load it.
+from diffusers import ModelMixin as ModelMixin
 from diffusers import UNetMotionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+# Not used here: DiffusionPipeline.from_pretrained looks in a component's module for the base class that can load it.
+from diffusers import ModelMixin as ModelMixin
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 

@@ -1,0 +1,87 @@
+"""Classifier-free guidance towards the driving motion: X-NeMo's Eq. 2.
+
+    eps~(z_t, c_ref, f_mot) = (1 + w) eps(z_t, c_ref, f_mot) - w eps(z_t, none, f_ref_mot)
+
+The negative branch has its appearance fully masked, that is, it reads no reference (and a zero image token), and moves
+like the reference image itself.
+
+Two numbers are called guidance scale. This project's `guidance_scale` is diffusers' sense, 1 + w: 4.5 is the paper's
+w = 3.5, and 1 is no guidance at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from animator.models.attention import ReferenceKeyValues
+from animator.models.motion_unet import MotionUNet
+
+
+def guidance_scale_of(w: float) -> float:
+    """The paper's w -> `guidance_scale` (diffusers' sense)."""
+    return 1 + w
+
+
+def guide(conditional: Tensor, negative: Tensor, guidance_scale: float) -> Tensor:
+    """Eq. 2 with w = guidance_scale - 1, in the form that the field computes it."""
+    return negative + guidance_scale * (conditional - negative)
+
+
+@dataclass(frozen=True)
+class PortraitConditions:
+    """All that the denoiser knows of a portrait; computed once, used at every step and window.
+
+    Args:
+        reference: projected keys and values of one portrait.
+        image_embeds: its image token, (1, 1, D).
+        motion_tokens: its own motion with f_rts (0, 0, 1), (1, L, D).
+    """
+
+    reference: ReferenceKeyValues
+    image_embeds: Tensor
+    motion_tokens: Tensor
+
+
+@dataclass(frozen=True)
+class GuidedDenoiser:
+    """The denoiser with Eq. 2 around it.
+
+    Args:
+        unet: the denoiser.
+        portrait: what it knows of the portrait.
+        guidance_scale: diffusers' sense, 1 + w; at 1 or below the negative branch is not computed.
+    """
+
+    unet: MotionUNet
+    portrait: PortraitConditions
+    guidance_scale: float
+
+    def __call__(self, latents: Tensor, timestep: Tensor, motion_tokens: Tensor) -> Tensor:
+        """Predict the noise in one window.
+
+        Args:
+            latents: (F, channels, h, w).
+            timestep: scalar.
+            motion_tokens: the driving motion, (F, L, D).
+        Returns:
+            Guided noise, (F, channels, h, w).
+        """
+        portrait = self.portrait
+        sample = latents.transpose(0, 1)[None]  # (F, C, h, w) -> (1, C, F, h, w)
+        tokens = motion_tokens[None]
+        embeds = portrait.image_embeds
+        if self.guidance_scale <= 1:
+            return self.unet(sample, timestep, embeds, tokens, portrait.reference)[0].transpose(0, 1)
+        negative_tokens = portrait.motion_tokens[:, None].expand_as(tokens)
+        negative, conditional = self.unet(
+            sample.expand(2, -1, -1, -1, -1),
+            timestep,
+            torch.cat([torch.zeros_like(embeds), embeds]),
+            torch.cat([negative_tokens, tokens]),
+            portrait.reference,
+            unconditional=1,
+        )
+        return guide(conditional, negative, self.guidance_scale).transpose(0, 1)

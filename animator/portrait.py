@@ -1,0 +1,92 @@
+"""A portrait as the models see it: the picture that is animated, and the crop of its face that tells its own motion."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from animator.errors import XNeMoError
+from animator.face import FaceDetector, PortraitCrop, crop_face, crop_portrait, face_box_square, select_face
+from animator.image import read_image, resize
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitPictures:
+    """The two pictures that the models read of a portrait.
+
+    Attributes:
+        image: the picture to animate, uint8 (height, width, 3).
+        face: the face, cropped for the motion encoder, uint8 (S, S, 3).
+    """
+
+    image: NDArray[np.uint8]
+    face: NDArray[np.uint8]
+
+
+def as_array(picture: Picture) -> NDArray[np.uint8]:
+    """Any kind of picture as uint8 RGB (height, width, 3); transparency is laid over white.
+
+    Raises:
+        XNeMoError: a file that is no picture, or an array of another type or shape.
+    """
+    if isinstance(picture, (str, Path)):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        if picture.has_transparency_data:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        return np.array(picture.convert("RGB"), dtype=np.uint8)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise XNeMoError(f"a picture must be uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
+    return picture
+
+
+def portrait_pictures(
+    portrait: Picture | PortraitCrop,
+    size: tuple[int, int],
+    face_size: int,
+    reference_face: Picture | None = None,
+    select: str | int = "largest",
+    detector: FaceDetector | None = None,
+) -> PortraitPictures:
+    """Cut a portrait to what the models take.
+
+    Args:
+        portrait: a picture with a face, which is found and cropped; or a crop made earlier. Together with
+            `reference_face` it is a ready crop that is only resized.
+        size: width and height of the picture to animate, in pixels.
+        face_size: side of the motion encoder's input.
+        reference_face: the portrait's face as a ready crop.
+        select: which of several faces, see `animator.face.select_face`.
+        detector: used if given, else one is made where it is needed.
+    Raises:
+        XNeMoError: no such picture, no face in it, or width and height differ where a square is cropped.
+    """
+    if reference_face is not None:
+        ready = portrait.image if isinstance(portrait, PortraitCrop) else as_array(portrait)
+        return PortraitPictures(resize(ready, size), resize(as_array(reference_face), (face_size, face_size)))
+    if size[0] != size[1]:
+        raise XNeMoError(
+            f"width {size[0]} and height {size[1]} differ, but a portrait is cropped to a square; "
+            "give ready crops (portrait and reference_face) for other shapes"
+        )
+    if isinstance(portrait, PortraitCrop):
+        image, box, crop = portrait.image, portrait.box, portrait
+    else:
+        image = as_array(portrait)
+        with ExitStack() as stack:
+            faces = (detector or stack.enter_context(FaceDetector())).detect(image)
+        if not faces:
+            name = f"{portrait}: " if isinstance(portrait, (str, Path)) else ""
+            raise XNeMoError(f"{name}no face found in the portrait; take a picture in which a face looks at the camera")
+        box = select_face(faces, select).box
+        crop = crop_portrait(image, box, size[0])
+    height, width = image.shape[:2]
+    face = crop_face(image, face_box_square(box, width, height), face_size)
+    return PortraitPictures(resize(crop.image, size), face)
