@@ -4,64 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from animator.config import RuntimeConfig
 from animator.config_loader import load_config
 from animator.errors import XNeMoError
-from animator.model_config import AnimatorConfig, AutoencoderConfig
+from animator.model_config import AnimatorConfig, AutoencoderConfig, SchedulerConfig
+from animator.models import AnimatorModels
 from animator.models.autoencoder import Autoencoder
 from animator.models.discriminator import Discriminator
 from animator.models.gan_head import GanHead
 from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
+from animator.pipeline import XNeMoPipeline
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_WEIGHTS = PRETRAINED / "lite"
 
 
-@dataclass(frozen=True)
-class Components:
-    """The networks of one animator, in evaluation mode, float32, on the CPU.
-
-    Attributes:
-        image_encoder: CLIP's vision tower, where the size uses an image token.
-        discriminator: judges the GAN head in training; no part of the pipeline.
-    """
-
-    motion_encoder: MotionEncoder
-    reference_net: ReferenceNet
-    unet: MotionUNet
-    vae: Autoencoder
-    gan_head: GanHead
-    discriminator: Discriminator
-    scheduler: DDIMScheduler
-    image_encoder: CLIPVisionModelWithProjection | None
-
-
-def build_animator(config: AnimatorConfig, seed: int = 0) -> Components:
-    """Build every network with fresh weights.
+def build_animator(config: AnimatorConfig, seed: int = 0) -> AnimatorModels:
+    """Build every network with fresh weights, in evaluation mode, float32, on the CPU.
 
     Args:
         config: the architecture.
         seed: of the random weights; the global random state is left as it was.
     """
     with _seeded(seed):
-        return Components(
+        return AnimatorModels(
             motion_encoder=MotionEncoder(**asdict(config.motion_encoder)).eval(),
+            gan_head=GanHead(**asdict(config.gan_head)).eval(),
+            discriminator=Discriminator(**asdict(config.discriminator)).eval(),
             reference_net=ReferenceNet(**asdict(config.reference_net)).eval(),
             unet=MotionUNet(**asdict(config.unet)).eval(),
             vae=build_autoencoder(config.vae).eval(),
-            gan_head=GanHead(**asdict(config.gan_head)).eval(),
-            discriminator=Discriminator(**asdict(config.discriminator)).eval(),
-            scheduler=DDIMScheduler(**asdict(config.scheduler)),
-            image_encoder=build_image_encoder().eval() if config.image_encoder else None,
+            scheduler=build_scheduler(config.scheduler),
         )
+
+
+def build_scheduler(config: SchedulerConfig) -> DDIMScheduler:
+    """Build the noise schedule, which is also the sampler."""
+    return DDIMScheduler(**asdict(config))
+
+
+def build_pipeline(config: AnimatorConfig, seed: int = 0) -> XNeMoPipeline:
+    """Build a pipeline with fresh weights; `save_pretrained` makes of it what `weights=` names."""
+    models = build_animator(config, seed)
+    with _seeded(seed):
+        image_encoder = build_image_encoder().eval() if config.image_encoder else None
+    return assemble_pipeline(models, config, image_encoder)
+
+
+def assemble_pipeline(
+    models: AnimatorModels, config: AnimatorConfig, image_encoder: CLIPVisionModelWithProjection | None = None
+) -> XNeMoPipeline:
+    """Put networks that are there, trained ones for example, into a pipeline.
+
+    Args:
+        models: the networks; without an autoencoder the pipeline has the GAN head alone.
+        config: says the picture size and the renderer that is recommended.
+        image_encoder: CLIP's vision tower, where the size uses an image token.
+    """
+    diffusion = models.vae is not None
+    return XNeMoPipeline(
+        motion_encoder=models.motion_encoder,
+        reference_net=models.reference_net if diffusion else None,
+        unet=models.unet if diffusion else None,
+        vae=models.vae,
+        scheduler=models.scheduler if diffusion else None,
+        gan_head=models.gan_head,
+        image_encoder=image_encoder,
+        feature_extractor=CLIPImageProcessor() if image_encoder is not None else None,
+        image_size=config.image_size,
+        default_renderer=config.renderer,
+    )
+
+
+def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
+    """Load the weights that a command's settings name, on the device and in the format that they name.
+
+    Raises:
+        XNeMoError: no such weights, files that are damaged or do not fit together, or no such device.
+    """
+    folder = find_weights(runtime.weights)
+    device = resolve_device(runtime.device)
+    try:
+        with _no_loading_bar():
+            pipeline = XNeMoPipeline.from_pretrained(
+                folder, dtype=resolve_dtype(runtime.dtype, device), local_files_only=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        # diffusers and safetensors report damage by all of these.
+        raise XNeMoError(f"{folder}: these weights cannot be loaded: {str(error)[:300]}") from error
+    return pipeline.to(device)
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
@@ -146,3 +188,15 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Loading takes a second; a bar for it hides the ones that matter."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()

@@ -51,9 +51,15 @@ class AnimateConfig(RuntimeConfig):
         minimum=1,
     )
     window: int = key(24, "frames denoised together (diffusion only)", minimum=1)
-    overlap: int = key(6, "frames that neighbouring windows share (diffusion only)", minimum=0)
-    start: float = key(0.0, "where in the driving clip to start, in seconds", minimum=0)
-    seconds: float | None = key(None, "how much of the driving clip to use, in seconds; null: all of it", minimum=0)
+    overlap: int = key(4, "frames that neighbouring windows share (diffusion only)", minimum=0)
+    seconds: float | None = key(None, "use only so much of the driving clip's beginning; null: all of it", minimum=0.04)
+    model_fps: float | None = key(
+        None,
+        "render at this rate and repeat or leave out frames to keep the clip's own; null: render every frame; the "
+        "models are trained at 25",
+        minimum=1,
+        maximum=240,
+    )
     crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
     face: FaceConfig = key(FaceConfig, "faces")
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from animator.errors import XNeMoError
 
 _ROOTS: dict[str, type] = {}
-_GROUPS: dict[str, type] = {}
+_GROUPS: set[str] = set()
 
 
 def key(
@@ -61,10 +61,17 @@ def register_root(name: str, schema: type) -> None:
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
 
-def register_group(group: str, schema: type) -> None:
-    """Type the files `configs/GROUP/*.yaml`; each lists `schema` first in its defaults."""
-    _GROUPS[group] = schema
-    ConfigStore.instance().store(group=group, name="schema", node=schema)
+def register_group(group: str, schema: type | None = None) -> None:
+    """Make the files `configs/GROUP/*.yaml` known as a choice.
+
+    Args:
+        group: name of the folder and of the setting.
+        schema: type of the group's own keys; each file lists `schema` first in its defaults. None for files that set
+            keys of the root (`# @package _global_`), which the root's type checks.
+    """
+    _GROUPS.add(group)
+    if schema is not None:
+        ConfigStore.instance().store(group=group, name="schema", node=schema)
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ def _chosen_groups(name: str) -> dict[str, str]:
     with initialize_config_module("configs", version_base="1.3"):
         config = compose(name, [], return_hydra_config=True)
         choices = config.hydra.runtime.choices
-        return {group: choices[group] for group in _GROUPS if group in choices}
+        return {group: choices[group] for group in sorted(_GROUPS) if group in choices}
 
 
 def _split(word: str, keys: dict[str, KeyInfo], groups: dict[str, str]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
@@ -30,6 +31,14 @@ VERBS = {
     "train animator": "train_animator",
     "doctor": "doctor",
     "demo": "demo",
+}
+
+
+QUIET = {
+    "GLOG_minloglevel": "3",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
 }
 
 
@@ -58,10 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     flags = _Flags(json="--json" in words, debug="--debug" in words)
-    # Native libraries chat on standard error unless told early; --debug lets them.
+    # Libraries chat on standard error unless told early; --debug lets them.
     if not flags.debug:
-        os.environ.setdefault("GLOG_minloglevel", "3")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        warnings.simplefilter("ignore")
     logging.basicConfig(
         level=logging.DEBUG if flags.debug else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
     )

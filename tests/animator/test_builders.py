@@ -67,6 +67,20 @@ def test_the_parts_of_a_size_fit_together(size: str) -> None:
     )
 
 
+def test_the_papers_size_has_the_released_number_of_parameters() -> None:
+    with torch.device("meta"):
+        models = build_animator(animator_config("xnemo"))
+
+    def count(module: torch.nn.Module | None) -> int:
+        assert module is not None
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert count(models.motion_encoder) == 61_665_393
+    assert count(models.reference_net) == 859_508_800
+    assert count(models.unet) == 1_684_818_244
+    assert count(models.vae) == 97_742_847
+
+
 def test_the_same_seed_builds_the_same_animator_and_leaves_the_global_state_alone() -> None:
     config = animator_config("tiny")
     torch.manual_seed(5)

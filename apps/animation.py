@@ -1,0 +1,162 @@
+"""A portrait, a driving file and settings -> a video file, in constant memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animator.builders import load_pipeline
+from animator.config import AnimateConfig, FaceConfig
+from animator.errors import XNeMoError
+from animator.face import FaceDetector
+from animator.motion_clip import SUFFIX, MotionClip
+from animator.pipeline import XNeMoPipeline
+from animator.portrait import PortraitPictures, portrait_pictures
+from animator.video import VideoReader, VideoWriter
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A finished video.
+
+    Attributes:
+        output: the file.
+        frames: number of frames.
+        fps: frames a second.
+        width, height: in pixels.
+        seconds: how long it took to make, from loading the weights to closing the file.
+    """
+
+    output: Path
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+
+
+def default_output(portrait: str, driving: str) -> Path:
+    """Where a result goes when nobody says: `outputs/PORTRAIT_DRIVING.mp4`."""
+    return Path("outputs") / f"{Path(portrait).stem}_{motion_name(driving)}.mp4"
+
+
+def motion_name(path: str | Path) -> str:
+    """A driving file's name without its suffix, which for motion files has two parts."""
+    name = Path(path).name
+    return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else Path(path).stem
+
+
+def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) -> Animation:
+    """Animate a portrait with the settings of `xnemo animate`.
+
+    Args:
+        config: settings.
+        portrait: a picture file.
+        driving: a video file, or a motion file.
+        output: the mp4 to make; it is there only when whole.
+    Raises:
+        XNeMoError: anything that the user can mend.
+    """
+    started = time.monotonic()
+    _check_output(output, portrait, driving)
+    with ExitStack() as stack:
+        source: MotionClip | VideoReader
+        if driving.endswith(SUFFIX):
+            source = MotionClip.load(driving)
+        else:
+            source = stack.enter_context(VideoReader(driving, config.reader))
+        rate = source.fps if isinstance(source, MotionClip) else source.info.rate
+        sound = driving if isinstance(source, VideoReader) and source.info.has_audio else None
+        # Opened before the long work, so that a folder that cannot be written is found out at once.
+        writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
+        pipeline = load_pipeline(config)
+        detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
+        pictures = prepare_portrait(pipeline, portrait, config, detector)
+        motion = source if isinstance(source, MotionClip) else read_motion(pipeline, source, config.face, detector)
+        motion = _beginning(motion, config.seconds)
+        count, height, width = 0, 0, 0
+        for frames in at_model_rate(motion, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
+            writer.write(frames)
+            count += len(frames)
+            height, width = frames.shape[1:3]
+    return Animation(output, count, motion.fps, width, height, time.monotonic() - started)
+
+
+def read_motion(
+    pipeline: XNeMoPipeline, reader: VideoReader, face: FaceConfig, detector: FaceDetector
+) -> MotionClip:
+    """Read the motion of a video, with the face that the settings choose."""
+    return pipeline.encode_motion(reader, face.select, face.max_gap, detector)
+
+
+def at_model_rate(
+    motion: MotionClip, model_fps: float | None, draw: Callable[[MotionClip], Iterator[NDArray[np.uint8]]]
+) -> Iterator[NDArray[np.uint8]]:
+    """Draw a clip at the model's frame rate and give it back at its own: frames are repeated or left out.
+
+    Args:
+        motion: T frames at `motion.fps`.
+        model_fps: rate to draw at; None draws every frame of the clip.
+        draw: renders a clip, chunk by chunk.
+    Yields:
+        T frames in all.
+    """
+    if model_fps is None or model_fps == motion.fps:
+        yield from draw(motion)
+        return
+    resampled = motion.resample(model_fps)
+    wanted = np.rint(np.arange(len(motion)) * (model_fps / motion.fps)).astype(int).clip(max=len(resampled) - 1)
+    repeats = np.bincount(wanted, minlength=len(resampled))
+    done = 0
+    for frames in draw(resampled):
+        chosen = np.repeat(frames, repeats[done : done + len(frames)], axis=0)
+        done += len(frames)
+        if len(chosen):
+            yield chosen
+
+
+def prepare_portrait(
+    pipeline: XNeMoPipeline, portrait: str, config: AnimateConfig, detector: FaceDetector
+) -> PortraitPictures:
+    """Find the portrait's face and cut the picture to what the pipeline takes."""
+    side = pipeline.config.image_size
+    face_side = pipeline.motion_encoder.config.image_size
+    return portrait_pictures(portrait, (side, side), face_side, select=config.face.select, detector=detector)
+
+
+def render(
+    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, config: AnimateConfig
+) -> Iterator[NDArray[np.uint8]]:
+    """Render with the renderer that the settings, or else the weights, choose; yields uint8 (n, H, W, 3)."""
+    renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
+    if renderer == "gan":
+        return pipeline.stream_preview(pictures, motion)
+    return pipeline.stream(
+        pictures,
+        motion,
+        num_inference_steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        seed=config.seed,
+        window=config.window,
+        overlap=config.overlap,
+    )
+
+
+def _check_output(output: Path, *inputs: str) -> None:
+    if output.suffix.lower() != ".mp4":
+        raise XNeMoError(f"{output}: the result is an mp4; name a file that ends in .mp4")
+    for path in inputs:
+        if output.exists() and Path(path).exists() and output.samefile(path):
+            raise XNeMoError(f"{output}: is one of the inputs; name another output with -o")
+
+
+def _beginning(motion: MotionClip, seconds: float | None) -> MotionClip:
+    if seconds is None:
+        return motion
+    return motion[: max(1, round(seconds * motion.fps))]

@@ -1,0 +1,82 @@
+"""How much memory a run took, and about how much one will take."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from animator.builders import animator_config, build_animator, build_image_encoder
+
+MEGABYTE = 2**20
+
+# Feature maps, in units of (frames x height x width x channels of the finest level), that are alive at once at the
+# peak of a denoiser pass: the gated feed-forward holds 8 + 4, attention 3 + 2, the skip connections of the finest
+# level 3, the residual streams 2. Counted, not measured.
+LIVE_MAPS = 22
+# The same for the autoencoder's decoder at full resolution, per frame decoded at once.
+DECODER_MAPS = 6
+DECODED_TOGETHER = 8
+# Python, torch and the face detector by themselves, measured on Linux with a CPU build.
+BASE_MB = 700
+
+
+def peak_memory_mb() -> float:
+    """Most resident memory that this process has had, in MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / MEGABYTE
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Memory that rendering will take, in MiB; an estimate from sizes, good to a factor of about 1.5.
+
+    Attributes:
+        weights: of the networks.
+        denoising: one window with guidance.
+        decoding: one batch of frames through the autoencoder.
+    """
+
+    weights: float
+    denoising: float
+    decoding: float
+
+    @property
+    def total(self) -> float:
+        """Peak: the denoiser and the decoder work one after the other."""
+        return self.weights + max(self.denoising, self.decoding)
+
+
+def estimate_of_size(size: str, dtype: torch.dtype, window: int = 24) -> Estimate:
+    """Estimate what rendering takes with one of the sizes.
+
+    Args:
+        size: name of a file in `configs/animator/`.
+        dtype: number format.
+        window: frames denoised together.
+    """
+    config = animator_config(size)
+    # Counting needs shapes only, so no memory is taken.
+    with torch.device("meta"):
+        models = build_animator(config)
+        image_encoder = build_image_encoder() if config.image_encoder else None
+    parts = (models.motion_encoder, models.gan_head, models.reference_net, models.unet, models.vae, image_encoder)
+    parameters = sum(p.numel() for part in parts if part is not None for p in part.parameters())
+    bytes_each = torch.finfo(dtype).bits // 8
+    finest = config.unet.sample_size**2 * config.unet.block_out_channels[0]
+    denoising = 2 * window * finest * LIVE_MAPS  # twice: with and without the condition
+    decoding = DECODED_TOGETHER * config.image_size**2 * config.vae.block_out_channels[0] * DECODER_MAPS
+    return Estimate(*(number * bytes_each / MEGABYTE for number in (parameters, denoising, decoding)))
+
+
+def available_memory_mb(device: torch.device) -> float:
+    """Memory that is free on a device now, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / MEGABYTE
+    return psutil.virtual_memory().available / MEGABYTE
