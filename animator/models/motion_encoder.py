@@ -94,9 +94,7 @@ class PatchSelfAttention(nn.Module):
         tokens = tokens + self.attention(self.attention_norm(tokens))
         tokens = tokens + self.feed_forward(self.feed_forward_norm(tokens))
         # Each token holds its p x q sub-positions with the channel fastest.
-        pixels = rearrange(
-            tokens, "n (h w) (p q c) -> n (h p) (w q) c", h=self.grid, p=self.patch, q=self.patch
-        )
+        pixels = rearrange(tokens, "n (h w) (p q c) -> n (h p) (w q) c", h=self.grid, p=self.patch, q=self.patch)
         return x + rearrange(self.from_patches(pixels), "n h w c -> n c h w")
 
 
@@ -198,4 +196,3 @@ class MotionEncoder(ModelMixin, ConfigMixin):
     def forward(self, frames: Tensor, rts: Tensor) -> Tensor:
         """Face crops (N, 3, S, S) and triplets (N, 3) -> motion tokens (N, motion_tokens, token width)."""
         return self.fuse(self.encode(frames), rts)
-

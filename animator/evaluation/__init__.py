@@ -1,0 +1,1 @@
+"""Metrics of the animator, with their exact inputs in the docstrings."""

@@ -1,0 +1,102 @@
+"""Settings of `xnemo train animator|autoencoder`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from animator.config_loader import key, register_root
+from animator.model_config import AnimatorConfig
+from animator.training.augment import AugmentConfig
+
+
+@dataclass
+class LossConfig:
+    """Weights of the losses; 0 switches a term off."""
+
+    diffusion: float = key(1.0, "denoising loss, Eq. 1", minimum=0)
+    reconstruction: float = key(1.0, "lambda_r, L1 of the GAN head, Eq. 3", minimum=0)
+    perceptual: float = key(0.0, "LPIPS of the GAN head in place of Eq. 4; needs perceptual_weights", minimum=0)
+    adversarial: float = key(0.0, "adversarial loss of the GAN head, in Eq. 7", minimum=0)
+    feature_matching: float = key(10.0, "lambda_fm, Eq. 6, as part of the adversarial term", minimum=0)
+    gradient_penalty: float = key(1.0, "R1 of the discriminator", minimum=0)
+    label: float = key(0.0, "regression of blendshapes and head rotation from f_mot; not in the paper", minimum=0)
+    label_floor: float = key(0.0, "what the label weight fades to", minimum=0)
+    landmark_flow: float = key(0.0, "landmarks under the warp branch's flow; not in the paper", minimum=0)
+    smoothness: float = key(0.0, "smoothness of the warp branch's flow", minimum=0)
+    background: float = key(1.0, "relative weight of background pixels in Eq. 3", minimum=0)
+    face: float = key(1.0, "relative weight of face pixels in Eq. 3", minimum=0)
+    eyes: float = key(1.0, "relative weight of the eyes in Eq. 3", minimum=0)
+    mouth: float = key(1.0, "relative weight of the mouth in Eq. 3", minimum=0)
+
+
+@dataclass
+class ScheduleConfig:
+    """How long and in which order."""
+
+    max_minutes: float = key(60.0, "stop after so many minutes, all runs on one output together", minimum=0)
+    max_steps: int | None = key(None, "stop after this many steps; null: no such limit", minimum=0)
+    label_warm_up_steps: int = key(0, "first steps, in which the motion encoder learns from labels alone", minimum=0)
+    label_fade_steps: int = key(10000, "steps over which the label weight then falls to label_floor", minimum=1)
+    decay_minutes: float = key(5.0, "last minutes, in which the learning rate falls to a tenth", minimum=0)
+    checkpoint_minutes: float = key(5.0, "time between checkpoints", minimum=0)
+    validate_minutes: float = key(10.0, "time between validations", minimum=0)
+    log_steps: int = key(50, "steps between log lines", minimum=1)
+
+
+@dataclass
+class TrainAutoencoderConfig:
+    """Settings of `xnemo train autoencoder`."""
+
+    animator: AnimatorConfig = key(AnimatorConfig, "architecture; its autoencoder is trained")
+    crops: str = key("outputs/crops", "folder of face crops, as `xnemo prepare` writes it")
+    output: str = key("outputs/autoencoder", "folder for checkpoints, logs, pictures and the finished weights")
+    start_from: str | None = key(None, "folder whose autoencoder a new run starts from; null: fresh weights")
+    seed: int = key(0, "the same seed and data give the same run", minimum=0)
+    batch: int = key(16, "pictures per step", minimum=1)
+    patch_size: int = key(128, "side of the random patches that are trained on, in pixels", minimum=32)
+    learning_rate: float = key(1e-4, "of AdamW", minimum=0)
+    gradient_clip: float = key(1.0, "largest norm of the gradient", minimum=0)
+    ema_decay: float = key(0.999, "of the averaged weights that are kept", minimum=0, maximum=1)
+    divergence: float = key(1e-6, "weight of the divergence from N(0, 1)", minimum=0)
+    perceptual: float = key(0.0, "weight of LPIPS; needs perceptual_weights", minimum=0)
+    perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where perceptual is 0")
+    mixed_precision: str = key("no", "accelerate's setting", choices=("no", "bf16", "fp16"))
+    schedule: ScheduleConfig = key(ScheduleConfig, "schedule")
+
+
+@dataclass
+class TrainAnimatorConfig:
+    """Settings of one training run."""
+
+    animator: AnimatorConfig = key(AnimatorConfig, "architecture")
+    crops: str = key("outputs/crops", "folder of face crops, as `xnemo prepare` writes it")
+    output: str = key("outputs/train", "folder for checkpoints, logs, pictures and the finished weights")
+    start_from: str | None = key(None, "folder whose networks a new run starts from, any of them; null: fresh weights")
+    seed: int = key(0, "the same seed and data give the same run", minimum=0)
+    pairs: int = key(16, "pairs of frames per step; each gives two samples", minimum=1)
+    image_size: int = key(128, "side of the pictures that the GAN head is trained on, in pixels", minimum=32)
+    generator_levels: int | None = key(None, "use only this many levels of the generator (grow later); null: all")
+    learning_rate: float = key(1e-5, "of AdamW", minimum=0)
+    weight_decay: float = key(0.01, "of AdamW", minimum=0)
+    gradient_clip: float = key(1.0, "largest norm of the gradient", minimum=0)
+    ema_decay: float = key(0.999, "of the averaged weights that are kept", minimum=0, maximum=1)
+    train_gan: bool = key(True, "train the GAN head")
+    train_diffusion: bool = key(True, "train reference net and motion UNet")
+    train_encoder: bool = key(True, "train the motion encoder")
+    diffusion_pairs: int = key(16, "pairs per step that the diffusion loss sees, at most `pairs`", minimum=1)
+    reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=1)
+    condition_dropout: float = key(0.1, "share of samples with Eq. 2's negative condition", minimum=0, maximum=1)
+    perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
+    mixed_precision: str = key("no", "accelerate's setting", choices=("no", "bf16", "fp16"))
+    losses: LossConfig = key(LossConfig, "losses")
+    schedule: ScheduleConfig = key(ScheduleConfig, "schedule")
+    augment: AugmentConfig = key(AugmentConfig, "augmentation")
+
+
+def register() -> None:
+    """Make this module's types known to the loader."""
+    register_root("train_animator", TrainAnimatorConfig)
+    register_root("train_autoencoder", TrainAutoencoderConfig)
+
+
+register()

@@ -1,0 +1,95 @@
+"""The training set in memory: cached face-centred frames with what is known about each.
+
+A crops folder holds `frames.npy` (N, S, S, 3) uint8, mapped from disk; `index.safetensors` with one row a frame; and
+`clips.json`. `animator.training.prepare` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from animator.errors import XNeMoError
+
+SCHEMA = 1
+FIELDS = ("clip", "frame", "centre", "size", "crop_side", "landmarks", "blendshapes", "rotation")
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """Frames of many clips, clip after clip.
+
+    Attributes:
+        frames: (N, S, S, 3) uint8 RGB, on disk.
+        clip: which entry of `clips`, (N,).
+        frame: frame number in the clip, (N,).
+        centre: smoothed face centre, (N, 2), x and y in [0, 1] of the picture.
+        size: smoothed longer side of the detector's face box, (N,), in picture widths.
+        crop_side: side of the clip's fixed encoder crop, (N,), in picture widths.
+        landmarks: (N, 478, 2) in [0, 1] of the picture (MediaPipe's mesh).
+        blendshapes: (N, 52) in [0, 1].
+        rotation: head rotation matrices, (N, 3, 3).
+        clips: name, identity, split, first row and number of rows of each clip.
+        blendshape_names: 52 names.
+    """
+
+    frames: np.ndarray
+    clip: Tensor
+    frame: Tensor
+    centre: Tensor
+    size: Tensor
+    crop_side: Tensor
+    landmarks: Tensor
+    blendshapes: Tensor
+    rotation: Tensor
+    clips: list[dict[str, Any]]
+    blendshape_names: list[str]
+
+    @classmethod
+    def open(cls, folder: Path) -> FaceCrops:
+        """Open a crops folder.
+
+        Raises:
+            XNeMoError: the folder is not one, or of a newer schema, or its parts do not fit together.
+        """
+        try:
+            about = json.loads((folder / "clips.json").read_text())
+            index = load_file(folder / "index.safetensors")
+            frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+            parts = {field: index[field] for field in FIELDS}
+        except (OSError, ValueError, SafetensorError, KeyError) as error:
+            raise XNeMoError(f"{folder}: not a folder of face crops ({error}); `xnemo prepare` makes one") from error
+        if about["schema"] > SCHEMA:
+            raise XNeMoError(f"{folder}: from a newer version (schema {about['schema']} > {SCHEMA}); update xnemo")
+        if {len(part) for part in parts.values()} != {len(frames)}:
+            raise XNeMoError(f"{folder}: frames and index differ in length; prepare the folder again")
+        return cls(frames, **parts, clips=about["clips"], blendshape_names=about["blendshape_names"])
+
+    def clips_of(self, split: str) -> list[int]:
+        """Numbers of the clips of one split, "train" or "validation"."""
+        return [number for number, clip in enumerate(self.clips) if clip["split"] == split]
+
+    def rows(self, clip: int) -> range:
+        """Rows of one clip."""
+        first = self.clips[clip]["first"]
+        return range(first, first + self.clips[clip]["frames"])
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Frames as (n, 3, S, S) float in [-1, 1]."""
+        picked = torch.from_numpy(self.frames[rows.numpy()])
+        return picked.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def rts_between(crops: FaceCrops, reference: Tensor, driving: Tensor) -> Tensor:
+    """f_rts of driving rows relative to reference rows, (n, 3): dx / s_r, dy / s_r, s_d / s_r (section 3.3)."""
+    scale = crops.size[reference]
+    shift = (crops.centre[driving] - crops.centre[reference]) / scale[:, None]
+    return torch.cat([shift, (crops.size[driving] / scale)[:, None]], dim=1)

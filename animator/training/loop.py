@@ -1,0 +1,147 @@
+"""The loop that all recipes share: count the time, log, keep checkpoints, validate, stop, go on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from animator.errors import XNeMoError
+from animator.training.config import ScheduleConfig
+from animator.training.state import TrainingState
+
+CHECKPOINT = "checkpoint.pt"
+Batch = TypeVar("Batch")
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and the folder that it belongs to.
+
+    Attributes:
+        state: what is trained; continued from the folder's checkpoint by `resume`.
+        schedule: when to stop, to log, to validate.
+        output: folder for checkpoint, log and pictures.
+    """
+
+    state: TrainingState
+    schedule: ScheduleConfig
+    output: Path
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint in the output folder, if there is one."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        if (self.output / CHECKPOINT).exists():
+            self.state.load(self.output / CHECKPOINT)
+
+    def loop(
+        self,
+        batches: Iterator[Batch],
+        step: Callable[[Batch, float], Terms],
+        validate: Callable[[SummaryWriter], dict[str, float]],
+    ) -> None:
+        """Train until time or steps are used up; Ctrl-C keeps a checkpoint of the last whole step.
+
+        Args:
+            batches: an endless stream that starts at `state.step`.
+            step: makes one update from a batch and the learning rate's factor, and returns the weighted loss terms.
+            validate: returns the figures of this moment.
+        Raises:
+            XNeMoError: a loss is not finite; nothing that came of it is kept.
+        """
+        state, schedule = self.state, self.schedule
+        clock = _Clock(schedule, state)
+        with SummaryWriter(self.output / "log", purge_step=state.step) as writer, _progress(schedule, state) as bar:
+            try:
+                for batch in clock.limit(batches):
+                    terms = step(batch, clock.rate_factor())
+                    self._watch(terms)
+                    state.step += 1
+                    if state.step % schedule.log_steps == 0:
+                        _log(writer, bar, terms, state)
+                    if clock.due("validate"):
+                        state.history.append(validate(writer))
+                    if clock.due("checkpoint"):
+                        state.save(self.output / CHECKPOINT)
+                state.history.append(validate(writer))
+            except KeyboardInterrupt:
+                tqdm.write(f"stopped at step {state.step}; the same command goes on from {self.output / CHECKPOINT}")
+                state.save(self.output / CHECKPOINT)
+                raise
+        state.save(self.output / CHECKPOINT)
+
+    def _watch(self, terms: Terms) -> None:
+        bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+        if bad:
+            raise XNeMoError(
+                f"{self.output}: the loss {', '.join(bad)} is not finite at step {self.state.step}; the last "
+                "checkpoint is kept, try a smaller learning_rate"
+            )
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, accelerator: Accelerator) -> None:
+    """One optimiser step at learning rate `rate`, with the gradient's norm clipped to `clip`."""
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        accelerator.clip_grad_norm_(group["params"], clip)
+    optimizer.step()
+
+
+def _progress(schedule: ScheduleConfig, state: TrainingState) -> tqdm:
+    return tqdm(total=schedule.max_minutes, unit="min", initial=round(state.seconds / 60, 2), desc="training")
+
+
+def _log(writer: SummaryWriter, bar: tqdm, terms: Terms, state: TrainingState) -> None:
+    values = {name: term.item() for name, term in terms.items()}
+    for name, value in values.items():
+        writer.add_scalar(f"loss/{name}", value, state.step)
+    bar.set_postfix({"step": state.step} | {name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
+    bar.n = round(state.seconds / 60, 2)
+    bar.refresh()
+
+
+class _Clock:
+    """Counts training time over all runs of an output folder and says what is due."""
+
+    def __init__(self, schedule: ScheduleConfig, state: TrainingState) -> None:
+        self.schedule = schedule
+        self.state = state
+        self.last = {"checkpoint": state.seconds, "validate": state.seconds}
+
+    def limit(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Hand out batches, counting the time, until time or steps are used up."""
+        now = time.monotonic()
+        while not self._over():
+            yield next(batches)
+            before, now = now, time.monotonic()
+            self.state.seconds += now - before
+
+    def _over(self) -> bool:
+        steps = self.schedule.max_steps
+        return self.state.seconds >= self.schedule.max_minutes * 60 or (steps is not None and self.state.step >= steps)
+
+    def due(self, event: str) -> bool:
+        """Whether the interval of `event` has passed; if so it starts anew."""
+        interval = {"checkpoint": self.schedule.checkpoint_minutes, "validate": self.schedule.validate_minutes}[event]
+        if self.state.seconds - self.last[event] < interval * 60:
+            return False
+        self.last[event] = self.state.seconds
+        return True
+
+    def rate_factor(self) -> float:
+        """Learning rate relative to its full value: constant, then falling to a tenth in the last minutes."""
+        if self.schedule.decay_minutes <= 0:
+            return 1.0
+        left = self.schedule.max_minutes - self.state.seconds / 60
+        return 0.1 + 0.9 * min(1.0, max(0.0, left / self.schedule.decay_minutes))

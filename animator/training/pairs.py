@@ -1,0 +1,132 @@
+"""Random pairs of frames of one clip: either frame is the other's reference (section 3.3, self-supervision)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from animator.training.augment import AugmentConfig, driving_crops
+from animator.training.crops import FaceCrops, rts_between
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """2 P training samples made of P pairs: sample i has reference i and target `partner[i]`.
+
+    Attributes:
+        images: all frames, (2P, 3, S, S) in [-1, 1]; frame i + P is the partner of frame i.
+        crops: augmented face crops of the same frames for the motion encoder, (2P, 3, E, E).
+        rts: f_rts of the partner relative to each frame, (2P, 3).
+        landmarks: (2P, 478, 2) in [-1, 1].
+        blendshapes: (2P, 52).
+        rotation: (2P, 3, 3).
+    """
+
+    images: Tensor
+    crops: Tensor
+    rts: Tensor
+    landmarks: Tensor
+    blendshapes: Tensor
+    rotation: Tensor
+
+    @staticmethod
+    def swap(x: Tensor) -> Tensor:
+        """Each sample's partner: (2P, ...) -> (2P, ...)."""
+        first, second = x.chunk(2)
+        return torch.cat([second, first])
+
+
+def mirrored_blendshapes(names: list[str]) -> list[int]:
+    """Permutation of the blendshapes under a left-right mirror."""
+    other = {"Left": "Right", "Right": "Left"}
+    order = []
+    for name in names:
+        side = next((side for side in other if name.endswith(side)), None)
+        order.append(names.index(name if side is None else name.removesuffix(side) + other[side]))
+    return order
+
+
+class PairSampler:
+    """Draws batches of pairs from the clips of one split.
+
+    Args:
+        crops: the data.
+        split: "train" or "validation".
+        image_size: side of the frames handed out, in pixels.
+        crop_size: side of the encoder's crops, in pixels.
+        augment: augmentation of the crops; None for none, and no mirroring either.
+        seed: every draw follows from it and from the step.
+    """
+
+    def __init__(
+        self,
+        crops: FaceCrops,
+        split: str,
+        image_size: int,
+        crop_size: int,
+        augment: AugmentConfig | None,
+        seed: int,
+    ) -> None:
+        self.crops = crops
+        self.clips = crops.clips_of(split)
+        self.image_size = image_size
+        self.crop_size = crop_size
+        self.augment = augment
+        self.seed = seed
+        self.generator = torch.Generator()
+        # The square root keeps the few long clips from taking all.
+        self.weights = torch.tensor([float(np.sqrt(crops.clips[clip]["frames"])) for clip in self.clips])
+        self.mirror_order = mirrored_blendshapes(crops.blendshape_names)
+
+    def stream(self, pairs: int, first_step: int) -> Iterator[PairBatch]:
+        """Batches of the steps from `first_step` on, each prepared while the one before is used."""
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            coming = worker.submit(self.batch, pairs, first_step)
+            for step in itertools.count(first_step + 1):
+                batch = coming.result()
+                coming = worker.submit(self.batch, pairs, step)
+                yield batch
+
+    def draw_rows(self, pairs: int) -> tuple[Tensor, Tensor]:
+        """Rows of `pairs` pairs of two different frames of one clip."""
+        chosen = torch.multinomial(self.weights, pairs, replacement=True, generator=self.generator)
+        first, second = [], []
+        for number in chosen.tolist():
+            rows = self.crops.rows(self.clips[number])
+            a, b = torch.randint(len(rows), (2,), generator=self.generator).tolist()
+            first.append(rows[a])
+            second.append(rows[b if b != a else (a + len(rows) // 2) % len(rows)])
+        return torch.tensor(first), torch.tensor(second)
+
+    def batch(self, pairs: int, step: int) -> PairBatch:
+        """Draw `pairs` pairs (2 x `pairs` samples); the same seed and step always give the same batch."""
+        # torch's CPU generator reads only the low 32 bits of a seed, so the step has to be among them.
+        self.generator.manual_seed((self.seed * 1_000_003 + step) % 2**32)
+        first, second = self.draw_rows(pairs)
+        rows = torch.cat([first, second])
+        partner = torch.cat([second, first])
+        full = self.crops.images(rows)
+        centre, rotation = self.crops.centre[rows], self.crops.rotation[rows]
+        landmarks, blendshapes = self.crops.landmarks[rows], self.crops.blendshapes[rows]
+        rts = rts_between(self.crops, rows, partner)
+        if self.augment is not None:
+            flip = torch.rand(pairs, generator=self.generator).lt(0.5).repeat(2)
+            full[flip] = full[flip].flip(-1)
+            mirror = torch.tensor([-1.0, 1.0, 1.0])
+            centre = torch.where(flip[:, None], centre * mirror[:2] + torch.tensor([1.0, 0.0]), centre)
+            landmarks = torch.where(flip[:, None, None], landmarks * mirror[:2] + torch.tensor([1.0, 0.0]), landmarks)
+            rotation = torch.where(flip[:, None, None], mirror[:, None] * rotation * mirror, rotation)
+            blendshapes = torch.where(flip[:, None], blendshapes[:, self.mirror_order], blendshapes)
+            rts = torch.where(flip[:, None], rts * mirror, rts)
+        cut = driving_crops(full, centre, self.crops.crop_side[rows], self.crop_size, self.augment, self.generator)
+        images = full
+        if self.image_size != full.shape[-1]:
+            images = F.interpolate(full, size=(self.image_size, self.image_size), mode="area")
+        return PairBatch(images, cut, rts, landmarks * 2 - 1, blendshapes, rotation)

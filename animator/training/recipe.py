@@ -1,0 +1,190 @@
+"""Train the animator: motion encoder, GAN head and diffusion model together (X-NeMo section 3.3).
+
+The recipe reads top to bottom: data, models, optimisers, loop. A run belongs to its output folder: started again
+with the same settings it continues from the last checkpoint as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from animator.builders import build_animator
+from animator.errors import XNeMoError
+from animator.evaluation.lpips import Lpips
+from animator.models import AnimatorModels
+from animator.training.config import TrainAnimatorConfig
+from animator.training.crops import FaceCrops
+from animator.training.diffusion import diffusion_loss
+from animator.training.loop import Run, update
+from animator.training.pairs import PairBatch, PairSampler
+from animator.training.state import AveragedWeights, TrainingState
+from animator.training.steps import (
+    LabelHead,
+    Losses,
+    discriminator_losses,
+    encode_motion,
+    gan_losses,
+    generate,
+    label_losses,
+)
+from animator.training.validation import Validator
+from animator.training.weights import load_networks, save_pipeline
+
+R1_INTERVAL = 16  # StyleGAN2's lazy regularisation
+WEIGHTS = "weights"  # folder of the finished weights, inside the run's output
+
+
+def train_animator(config: TrainAnimatorConfig) -> Path:
+    """Build or load an animator, train it and write its averaged weights.
+
+    Args:
+        config: architecture, data and settings of the run.
+    Returns:
+        The folder of the finished weights, as `weights=` takes it.
+    Raises:
+        XNeMoError: settings that do not go together, data that cannot be read, or a loss that is not finite.
+    """
+    models = build_animator(config.animator, config.seed)
+    trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
+    if config.train_diffusion and "vae" not in trained:
+        raise XNeMoError(
+            "train_diffusion=true needs a trained autoencoder: run `xnemo train autoencoder` and name its weights "
+            "with start_from=, or set train_diffusion=false"
+        )
+    state = train(config, models)
+    for name, average in state.averages.items():
+        getattr(models, name).load_state_dict(average.values)
+    return save_pipeline(models, config.animator, trained | set(state.averages), Path(config.output) / WEIGHTS)
+
+
+def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
+    """Train until the time or the steps are used up.
+
+    Args:
+        config: the run's settings.
+        models: the modules, fresh or loaded; trained in place.
+    Returns:
+        The finished state; its averages hold the weights worth keeping.
+    """
+    _check(config)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+
+    crops = FaceCrops.open(Path(config.crops))
+    crop_size = models.motion_encoder.config.image_size
+    sampler = PairSampler(crops, "train", config.image_size, crop_size, config.augment, config.seed)
+    noise = torch.Generator().manual_seed(config.seed + 1)
+
+    perceptual = None
+    if config.perceptual_weights is not None:
+        perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
+    label_head = LabelHead(models.motion_encoder.config.latent_dim, len(crops.blendshape_names))
+    modules = _trained_modules(config, models, label_head)
+    kept = {name: AveragedWeights(m, config.ema_decay) for name, m in modules.items() if hasattr(m, "save_pretrained")}
+    state = TrainingState(modules, _optimizers(config, modules), kept, {"noise": noise})
+    run = Run(state, config.schedule, Path(config.output))
+    run.resume()
+
+    for module in modules.values():
+        module.to(accelerator.device).train()
+    assert models.vae is not None
+    models.vae.to(accelerator.device).eval().requires_grad_(False)
+    validator = Validator(crops, config, crop_size, run.output)
+
+    def step(batch: PairBatch, rate_factor: float) -> Losses:
+        on_device = PairBatch(**{name: x.to(accelerator.device) for name, x in vars(batch).items()})
+        rate = config.learning_rate * rate_factor
+        return _step(config, models, label_head, state, on_device, perceptual, noise, accelerator, rate)
+
+    def validate(writer: SummaryWriter) -> dict[str, float]:
+        return validator.run(models, state, perceptual, writer)
+
+    run.loop(sampler.stream(config.pairs, state.step), step, validate)
+    return state
+
+
+def _check(config: TrainAnimatorConfig) -> None:
+    if config.losses.perceptual and config.perceptual_weights is None:
+        raise XNeMoError("losses.perceptual is on but perceptual_weights names no file; name one or set it to 0")
+    if not (config.train_gan or config.train_diffusion):
+        raise XNeMoError("nothing to train: train_gan and train_diffusion are both off")
+
+
+def _trained_modules(
+    config: TrainAnimatorConfig, models: AnimatorModels, label_head: LabelHead
+) -> dict[str, nn.Module]:
+    modules: dict[str, nn.Module] = {"motion_encoder": models.motion_encoder, "label_head": label_head}
+    if config.train_gan:
+        modules["gan_head"] = models.gan_head
+        if config.losses.adversarial:
+            modules["discriminator"] = models.discriminator
+    if config.train_diffusion:
+        modules |= {"reference_net": models.reference_net, "unet": models.unet}
+    models.motion_encoder.requires_grad_(config.train_encoder)
+    return modules
+
+
+def _optimizers(config: TrainAnimatorConfig, modules: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+    def adamw(trained: Iterable[nn.Module]) -> torch.optim.AdamW:
+        parameters = [p for module in trained for p in module.parameters() if p.requires_grad]
+        return torch.optim.AdamW(
+            parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "model": adamw(module for name, module in modules.items() if name != "discriminator")
+    }
+    if "discriminator" in modules:
+        optimizers["discriminator"] = adamw([modules["discriminator"]])
+    return optimizers
+
+
+def _step(
+    config: TrainAnimatorConfig,
+    models: AnimatorModels,
+    label_head: LabelHead,
+    state: TrainingState,
+    batch: PairBatch,
+    perceptual: Lpips | None,
+    noise: torch.Generator,
+    accelerator: Accelerator,
+    rate: float,
+) -> Losses:
+    """One update of everything that is trained; returns the weighted loss terms."""
+    weights = config.losses
+    warming_up = state.step < config.schedule.label_warm_up_steps
+    terms: Losses = {}
+    drawn = None
+    with accelerator.autocast():
+        motion = encode_motion(models.motion_encoder, batch)
+        if weights.label:
+            terms |= label_losses(label_head, motion, batch, _label_weight(config, state.step))
+        if config.train_gan and not warming_up:
+            drawn = generate(models.gan_head, motion, batch, config)
+            discriminator = models.discriminator if weights.adversarial else None
+            terms |= gan_losses(drawn, batch, weights, perceptual, discriminator)
+        if config.train_diffusion and not warming_up:
+            terms["diffusion"] = weights.diffusion * diffusion_loss(models, motion, batch, config, noise)
+    total = torch.stack(list(terms.values())).sum()
+    update(state.optimizers["model"], total, rate, config.gradient_clip, accelerator)
+    if drawn is not None and "discriminator" in state.optimizers:
+        penalise = state.step % R1_INTERVAL == 0
+        judged = discriminator_losses(models.discriminator, drawn, batch, weights, penalise)
+        total = torch.stack(list(judged.values())).sum()
+        update(state.optimizers["discriminator"], total, rate, config.gradient_clip, accelerator)
+        terms |= judged
+    for name, average in state.averages.items():
+        average.update(state.modules[name], state.step)
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _label_weight(config: TrainAnimatorConfig, step: int) -> float:
+    """Full during the warm-up, then falling in a straight line to its floor."""
+    faded = (step - config.schedule.label_warm_up_steps) / config.schedule.label_fade_steps
+    share = min(max(faded, 0.0), 1.0)
+    return config.losses.label + (config.losses.label_floor - config.losses.label) * share

@@ -1,0 +1,109 @@
+"""Everything that a run must remember to go on exactly where it stopped, in one file of tensors and plain values."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from animator.errors import XNeMoError
+from animator.files import atomic_path
+
+CHECKPOINT_SCHEMA = 1
+
+
+class AveragedWeights:
+    """Exponential moving average of a module's parameters and buffers (EMA).
+
+    Args:
+        module: the module that is trained.
+        decay: share of the old average kept at each step; early steps use less, so that the start is forgotten.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {key: value.detach().clone() for key, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the module's state after step number `step`, counted from 0."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        for key, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.values[key].lerp_(value, 1 - keep)
+            else:
+                self.values[key].copy_(value)
+
+
+@dataclass
+class TrainingState:
+    """Modules, optimisers and counters of one run.
+
+    Attributes:
+        modules: what is trained, by name.
+        optimizers: by name.
+        averages: EMA of the modules that are kept, by name.
+        generators: the run's sources of randomness, by name.
+        step: steps done.
+        seconds: training time so far, over all runs on this output.
+    """
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    averages: dict[str, AveragedWeights]
+    generators: dict[str, torch.Generator]
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; an interrupted write leaves the previous one untouched."""
+        content: dict[str, Any] = {
+            "schema": CHECKPOINT_SCHEMA,
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "averages": {name: average.values for name, average in self.averages.items()},
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            XNeMoError: the file is not a checkpoint of these modules.
+        """
+        try:
+            content = torch.load(path, weights_only=True)
+            for name, module in self.modules.items():
+                module.load_state_dict(content["modules"][name])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(content["optimizers"][name])
+            for name, average in self.averages.items():
+                average.values = content["averages"][name]
+            for name, generator in self.generators.items():
+                generator.set_state(content["generators"][name])
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise XNeMoError(
+                f"{path}: cannot continue from this checkpoint ({reason}); use the settings it was made with, "
+                "or another output="
+            ) from error
+        self.step = content["step"]
+        self.seconds = content["seconds"]
+        self.history = content["history"]
+
+
+def averaged_copy(state: TrainingState, name: str, into: nn.Module) -> nn.Module:
+    """Load the averaged weights of module `name` into `into`, a module of the same architecture, in eval mode."""
+    values: dict[str, Tensor] = state.averages[name].values
+    into.load_state_dict(values)
+    return into.eval()

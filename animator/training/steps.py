@@ -1,0 +1,105 @@
+"""The losses of one training step: labels, GAN head (Eq. 3 to 7) and diffusion (Eq. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from animator.evaluation.lpips import Lpips
+from animator.models.discriminator import Discriminator
+from animator.models.gan_head import GanHead, GanOutput
+from animator.models.motion_encoder import MotionEncoder
+from animator.training import losses
+from animator.training.config import LossConfig
+from animator.training.pairs import PairBatch
+
+if TYPE_CHECKING:
+    from animator.training.config import TrainAnimatorConfig
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What the motion encoder says of a batch: sample i moves frame i as its partner moves.
+
+    Attributes:
+        latents: f_mot of each frame, (2P, 512).
+        tokens: motion tokens of each frame's partner with f_rts fused in, (2P, 32, 16).
+        reference_tokens: motion tokens of each frame itself with f_rts (0, 0, 1), (2P, 32, 16).
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    reference_tokens: Tensor
+
+
+def encode_motion(encoder: MotionEncoder, batch: PairBatch) -> Motion:
+    """Run the motion encoder once per frame; each latent drives the partner and is the frame's own reference."""
+    latents = encoder.encode(batch.crops)
+    neutral = torch.tensor([0.0, 0.0, 1.0], device=latents.device).expand(len(latents), 3)
+    return Motion(latents, encoder.fuse(PairBatch.swap(latents), batch.rts), encoder.fuse(latents, neutral))
+
+
+class LabelHead(nn.Linear):
+    """Linear read-out of blendshapes and head rotation from f_mot; used in training only."""
+
+    def __init__(self, latent_dim: int, blendshapes: int) -> None:
+        super().__init__(latent_dim, blendshapes + 6)
+
+
+def label_losses(head: LabelHead, motion: Motion, batch: PairBatch, weight: float) -> Losses:
+    """The label term; see `losses.label_loss`."""
+    return {"label": weight * losses.label_loss(head(motion.latents), batch.blendshapes, batch.rotation)}
+
+
+def gan_losses(
+    output: GanOutput,
+    batch: PairBatch,
+    config: LossConfig,
+    perceptual: Lpips | None,
+    discriminator: Discriminator | None,
+) -> Losses:
+    """L_gan, Eq. 7, and the terms of the warp branch, for a generated batch; keys name the terms."""
+    target = PairBatch.swap(batch.images)
+    target_landmarks = PairBatch.swap(batch.landmarks)
+    weights = losses.region_weights(
+        target_landmarks, target.shape[-1], config.background, config.face, config.eyes, config.mouth
+    )
+    terms = {"l1": config.reconstruction * losses.reconstruction_loss(output.image, target, weights)}
+    if perceptual is not None:
+        terms["lpips"] = config.perceptual * perceptual(output.image, target).mean()
+    if discriminator is not None:
+        fake_logits, fake_features = discriminator(output.image)
+        with torch.no_grad():
+            _, real_features = discriminator(target)
+        adversarial = losses.generator_adversarial_loss(fake_logits)
+        matching = losses.feature_matching_loss(fake_features, real_features)
+        terms["adversarial"] = config.adversarial * (adversarial + config.feature_matching * matching)
+    if output.flow is not None and config.landmark_flow:
+        flow = losses.landmark_flow_loss(output.flow, target_landmarks, batch.landmarks)
+        terms["landmark_flow"] = config.landmark_flow * flow
+    if output.flow is not None and config.smoothness:
+        terms["smoothness"] = config.smoothness * losses.flow_smoothness(output.flow)
+    return terms
+
+
+def discriminator_losses(
+    discriminator: Discriminator, output: GanOutput, batch: PairBatch, config: LossConfig, penalise: bool
+) -> Losses:
+    """The discriminator's own losses; `penalise` adds R1 (lazily, not at every step)."""
+    real = batch.images.detach().requires_grad_(penalise)
+    real_logits, _ = discriminator(real)
+    fake_logits, _ = discriminator(output.image.detach())
+    terms = {"discriminator": losses.discriminator_loss(real_logits, fake_logits)}
+    if penalise:
+        terms["r1"] = config.gradient_penalty * losses.gradient_penalty(real_logits, real)
+    return terms
+
+
+def generate(head: GanHead, motion: Motion, batch: PairBatch, config: TrainAnimatorConfig) -> GanOutput:
+    """Draw each frame with its partner's motion."""
+    return head(batch.images, motion.tokens, motion.reference_tokens, config.generator_levels)

@@ -1,0 +1,66 @@
+"""Finished and half-finished weights: folders in which each network has its own sub-folder, as diffusers keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+
+from animator.builders import assemble_pipeline
+from animator.errors import XNeMoError
+from animator.model_config import AnimatorConfig
+from animator.models import AnimatorModels
+
+NETWORKS = ("motion_encoder", "gan_head", "reference_net", "unet", "vae")
+DIFFUSION = ("reference_net", "unet", "vae")
+
+
+def load_networks(models: AnimatorModels, folder: Path) -> set[str]:
+    """Load into `models` every network that `folder` has a sub-folder for.
+
+    Returns:
+        Names of the networks that were loaded.
+    Raises:
+        XNeMoError: there is none, or one has another architecture than `models`.
+    """
+    loaded = set()
+    for name in NETWORKS:
+        if not (folder / name / "config.json").is_file():
+            continue
+        network: ModelMixin = getattr(models, name)
+        try:
+            network.load_state_dict(type(network).from_pretrained(folder / name).state_dict())
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise XNeMoError(
+                f"{folder / name}: does not fit this architecture; choose animator= as it was trained ({reason})"
+            ) from error
+        loaded.add(name)
+    if not loaded:
+        raise XNeMoError(f"{folder}: no weights here; it has none of the folders {', '.join(NETWORKS)}")
+    return loaded
+
+
+def save_pipeline(models: AnimatorModels, config: AnimatorConfig, trained: set[str], folder: Path) -> Path:
+    """Write what `weights=` takes, in half precision; networks that were never trained are left out.
+
+    Args:
+        models: the networks, which are back in single precision afterwards.
+        config: of their architecture.
+        trained: names of the networks that have been trained, in this run or before.
+        folder: replaced when all is written.
+    """
+    if not set(DIFFUSION) <= trained:
+        models = dataclasses.replace(models, vae=None)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline = assemble_pipeline(models, config)
+    pipeline.to(torch.float16).save_pretrained(partial)
+    pipeline.to(torch.float32)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return folder
