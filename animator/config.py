@@ -18,7 +18,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 class FaceConfig:
     """How faces are found and followed."""
 
-    select: str = key("largest", "which face of several: 'largest', or an index counted from the left, from 0")
+    select: str = key("largest", "which face of the clip: 'largest', or an index counted from the left, from 0")
     min_score: float = key(0.5, "detections below this confidence are ignored, 0 to 1", minimum=0, maximum=1)
     max_gap: int = key(12, "longest run of frames without a face that is bridged; longer ones are an error", minimum=0)
 
@@ -52,6 +52,7 @@ class AnimateConfig(RuntimeConfig):
     )
     window: int = key(24, "frames denoised together (diffusion only)", minimum=1)
     overlap: int = key(4, "frames that neighbouring windows share (diffusion only)", minimum=0)
+    portrait_face: str = key("largest", "which face of the portrait: 'largest', or an index from the left, from 0")
     seconds: float | None = key(None, "use only so much of the driving clip's beginning; null: all of it", minimum=0.04)
     model_fps: float | None = key(
         None,

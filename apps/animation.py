@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animator.builders import load_pipeline
-from animator.config import AnimateConfig, FaceConfig
+from animator.config import AnimateConfig, FaceConfig, RuntimeConfig
 from animator.errors import XNeMoError
 from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
@@ -70,7 +71,7 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         if driving.endswith(SUFFIX):
             source = MotionClip.load(driving)
         else:
-            source = stack.enter_context(VideoReader(driving, config.reader))
+            source = stack.enter_context(open_video(driving, config))
         rate = source.fps if isinstance(source, MotionClip) else source.info.rate
         sound = driving if isinstance(source, VideoReader) and source.info.has_audio else None
         # Opened before the long work, so that a folder that cannot be written is found out at once.
@@ -86,6 +87,11 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
             count += len(frames)
             height, width = frames.shape[1:3]
     return Animation(output, count, motion.fps, width, height, time.monotonic() - started)
+
+
+def open_video(path: str, runtime: RuntimeConfig) -> VideoReader:
+    """Open a video with the reader that the settings name."""
+    return VideoReader(path, cast(Literal["auto", "decord", "pyav"], runtime.reader))
 
 
 def read_motion(
@@ -127,7 +133,12 @@ def prepare_portrait(
     """Find the portrait's face and cut the picture to what the pipeline takes."""
     side = pipeline.config.image_size
     face_side = pipeline.motion_encoder.config.image_size
-    return portrait_pictures(portrait, (side, side), face_side, select=config.face.select, detector=detector)
+    try:
+        return portrait_pictures(portrait, (side, side), face_side, select=config.portrait_face, detector=detector)
+    except XNeMoError as error:
+        if portrait in str(error):
+            raise
+        raise XNeMoError(f"{portrait}: {error}") from error
 
 
 def render(

@@ -24,15 +24,15 @@ from apps.verb import Context, Inputs, PartlyFailed, UsageError, Verb
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# Verb -> module in apps.commands. A verb of two words ("train animator") has both in its name.
+# Verb -> module in apps.commands, and what it does. A verb of two words has both in its name.
 VERBS = {
-    "animate": "animate",
-    "extract": "extract",
-    "train animator": "train_animator",
-    "doctor": "doctor",
-    "demo": "demo",
+    "animate": ("animate", "animate a portrait with a video or a .motion.safetensors file, length and sound kept"),
+    "extract": ("extract", "write the motion of each video to a .motion.safetensors file"),
+    "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
+    "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
+    "doctor": ("doctor", "show versions, device, weights, and what will fit into memory"),
+    "demo": ("demo", "animate a real portrait with a real clip, and show both beside the result"),
 }
-
 
 QUIET = {
     "GLOG_minloglevel": "3",
@@ -114,7 +114,7 @@ def _parse(words: list[str], output: TextIO) -> tuple[Verb | None, argparse.Name
     if "-h" in rest or "--help" in rest:
         from apps.help import verb_help
 
-        print(verb_help(verb, name), file=output)
+        print(verb_help(verb, VERBS[name][1]), file=output)
         return None, argparse.Namespace()
     parser.add_argument("words", nargs="*")
     parser.add_argument("--json", action="store_true")
@@ -154,12 +154,12 @@ def _find_verb(words: list[str]) -> tuple[str, list[str]]:
 
 def _load(name: str) -> Verb:
     # Verbs import what they need when they run, so that help and errors come at once.
-    return importlib.import_module(f"apps.commands.{VERBS[name]}").VERB
+    return importlib.import_module(f"apps.commands.{VERBS[name][0]}").VERB
 
 
 def _overview() -> str:
     lines = ["usage: xnemo COMMAND ... [key=value ...] [--json] [--debug]", ""]
-    lines += [f"  xnemo {name:<16} {_load(name).about}" for name in VERBS]
+    lines += [f"  xnemo {name:<18} {about}" for name, (_, about) in VERBS.items()]
     lines += ["", "`xnemo COMMAND --help` lists the settings of a command with their defaults."]
     return "\n".join(lines)
 

@@ -10,11 +10,11 @@ from animator.config_loader import KeyInfo, describe
 from apps.verb import Verb
 
 
-def verb_help(verb: Verb, name: str) -> str:
-    """Usage, options and every key with its default."""
+def verb_help(verb: Verb, about: str) -> str:
+    """Usage, what it does, options, and every key with its default."""
     width = max(60, min(110, shutil.get_terminal_size((100, 24)).columns))
-    about = verb.about[0].upper() + verb.about[1:] + "."
-    lines = [f"usage: {verb.usage}", "", *textwrap.wrap(about, width), "", "options:"]
+    sentence = about[0].upper() + about[1:] + "."
+    lines = [f"usage: {verb.usage}", "", *textwrap.wrap(sentence, width), "", "options:"]
     for option in verb.options:
         label = ", ".join(option.names) + (f" {option.value}" if option.value else "")
         lines += _entry(label, option.help, width)

@@ -63,7 +63,6 @@ class Verb:
 
     Attributes:
         usage: the line that shows its words.
-        about: what it does, in a few words.
         config: name of the root config that types its settings.
         run: (files, config, parsed options, context) -> the object that `--json` prints.
         summary: that object -> the text for people.
@@ -72,7 +71,6 @@ class Verb:
     """
 
     usage: str
-    about: str
     config: str
     run: Callable[[list[str], Any, argparse.Namespace, Context], dict[str, Any]]
     summary: Callable[[dict[str, Any]], str]

@@ -54,7 +54,6 @@ def summary(result: dict[str, Any]) -> str:
 
 VERB = Verb(
     usage="xnemo animate PORTRAIT DRIVING [-o OUT.mp4] [--preview] [key=value ...] [--json]",
-    about="animate a portrait with a video or a .motion.safetensors file; the result keeps its length and sound",
     config="animate",
     run=run,
     summary=summary,

@@ -103,7 +103,6 @@ def summary(result: dict[str, Any]) -> str:
 
 VERB = Verb(
     usage="xnemo demo [key=value ...] [--json]",
-    about="animate a real portrait with a real clip, and show both beside the result",
     config="demo",
     run=run,
     summary=summary,

@@ -131,7 +131,6 @@ def _cached(name: str) -> bool:
 
 VERB = Verb(
     usage="xnemo doctor [key=value ...] [--json]",
-    about="show versions, device, weights, and what will fit into memory",
     config="doctor",
     run=run,
     summary=summary,

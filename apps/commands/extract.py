@@ -23,8 +23,7 @@ def run(files: list[str], config: ExtractConfig, options: argparse.Namespace, co
     from animator.builders import load_pipeline
     from animator.face import FaceDetector
     from animator.motion_clip import SUFFIX
-    from animator.video import VideoReader
-    from apps.animation import motion_name, read_motion
+    from apps.animation import motion_name, open_video, read_motion
 
     folder = Path(options.output or "outputs")
     targets = [folder / f"{motion_name(file)}{SUFFIX}" for file in files]
@@ -41,7 +40,7 @@ def run(files: list[str], config: ExtractConfig, options: argparse.Namespace, co
             context.kept = f"{len(done)} of {len(files)} motion files are whole, in {folder}"
             print(f"[{number}/{len(files)}] {file}", file=sys.stderr)
             try:
-                with VideoReader(file, config.reader) as reader:
+                with open_video(file, config) as reader:
                     motion = read_motion(pipeline, reader, config.face, detector)
                 done.append(str(motion.save(target)))
             except XNeMoError as error:
@@ -60,7 +59,6 @@ def summary(result: dict[str, Any]) -> str:
 
 VERB = Verb(
     usage="xnemo extract VIDEO... [-o DIR] [key=value ...] [--json]",
-    about="write the motion of each video to a .motion.safetensors file",
     config="extract",
     run=run,
     summary=summary,
