@@ -159,7 +159,8 @@ def track_faces(
         for frame in chunk:
             box = None if follower is None else follower.find(frame, detector)
             if box is None and (follower is None or not follower.sure):
-                faces = detector.detect(frame)
+                # An index counts people, so that all of them must be seen.
+                faces = detector.detect(frame, everyone=select != "largest")
                 most = max(most, len(faces))
                 chosen = select_face(faces, select) if len(faces) > wanted else None
                 if chosen is not None and (follower is None or chosen.score >= SURE):

@@ -32,6 +32,8 @@ _PIXEL_MEAN = 127.5
 _PIXEL_STD = 127.5
 # The network looks at 128 x 128 pixels; smaller windows hold no more detail than this.
 _NETWORK_SIDE = 128
+# Smaller windows cannot hold a face that anybody would use.
+_SMALLEST_WINDOW = 32
 # A picture less elongated than this gains nothing from windows as large as its short side.
 _WIDE = 1.2
 # Two boxes from neighbouring windows are one face if they share this part of the smaller one.
@@ -113,28 +115,31 @@ class FaceDetector:
         """Free the network. The detector cannot be used afterwards."""
         self._finalizer()
 
-    def detect(self, frame: np.ndarray) -> list[Face]:
+    def detect(self, frame: np.ndarray, everyone: bool = False) -> list[Face]:
         """Find the faces of a picture, also small ones.
 
         The network sees the whole picture at 128 x 128 pixels. Where no face in it is sure (see `SURE`), it looks again
-        through overlapping square windows, then through windows half as large, until one shows a sure face. Faces that are not sure
-        are reported only if the whole picture showed them and no window shows a sure one: letters and clouds look like
-        faces here and there when one looks closely.
+        through overlapping square windows, then through windows half as large, until one shows a sure face. Faces that
+        are not sure are reported only if the whole picture showed them and no window shows a sure one: letters and
+        clouds look like faces here and there when one looks closely.
 
         Args:
             frame: RGB picture, (H, W, 3), uint8.
+            everyone: look through all windows in any case, and so find small faces beside large ones.
         Returns:
             The faces from left to right (by the centre of the box), possibly none.
         """
         height, width = frame.shape[:2]
         faces = self.look(frame)
-        if any(face.score >= SURE for face in faces):
+        sure = [face for face in faces if face.score >= SURE]
+        if sure and not everyone:
             return faces
         for side in _window_sides(width, height):
-            seen = [face for window in _windows(width, height, side) for face in self.look(frame, window)]
-            if sure := [face for face in seen if face.score >= SURE]:
-                return _distinct(sure)
-        return faces
+            for window in _windows(width, height, side):
+                sure += [face for face in self.look(frame, window) if face.score >= SURE]
+            if sure and not everyone:
+                break
+        return _distinct(sure) if sure else faces
 
     def look(self, frame: np.ndarray, window: Box | None = None) -> list[Face]:
         """Run the network once.
@@ -203,7 +208,9 @@ def _window_sides(width: int, height: int) -> list[int]:
     """
     short = min(width, height)
     sides = [short] if max(width, height) > _WIDE * short else []
-    return sides + ([short // 2] if short // 2 >= _NETWORK_SIDE else [])
+    if short >= 2 * _NETWORK_SIDE:
+        sides.append(short // 2)
+    return sides if short >= _SMALLEST_WINDOW else []
 
 
 def _windows(width: int, height: int, side: int) -> Iterator[Box]:
