@@ -37,6 +37,7 @@ class ScheduleConfig:
     max_steps: int | None = key(None, "stop after this many steps; null: no such limit", minimum=0)
     label_warm_up_steps: int = key(0, "first steps, in which the motion encoder learns from labels alone", minimum=0)
     label_fade_steps: int = key(10000, "steps over which the label weight then falls to label_floor", minimum=1)
+    rise_steps: int = key(100, "first steps, in which the learning rate rises from 0", minimum=0)
     decay_minutes: float = key(5.0, "last minutes, in which the learning rate falls to a tenth", minimum=0)
     checkpoint_minutes: float = key(5.0, "time between checkpoints", minimum=0)
     validate_minutes: float = key(10.0, "time between validations", minimum=0)

@@ -140,8 +140,9 @@ class _Clock:
         return True
 
     def rate_factor(self) -> float:
-        """Learning rate relative to its full value: constant, then falling to a tenth in the last minutes."""
+        """Learning rate relative to its full value: rising, constant, then falling to a tenth in the last minutes."""
+        risen = min(1.0, (self.state.step + 1) / max(1, self.schedule.rise_steps))
         if self.schedule.decay_minutes <= 0:
-            return 1.0
+            return risen
         left = self.schedule.max_minutes - self.state.seconds / 60
-        return 0.1 + 0.9 * min(1.0, max(0.0, left / self.schedule.decay_minutes))
+        return risen * (0.1 + 0.9 * min(1.0, max(0.0, left / self.schedule.decay_minutes)))

@@ -44,11 +44,11 @@ def encode_motion(encoder: MotionEncoder, batch: PairBatch) -> Motion:
     return Motion(latents, encoder.fuse(PairBatch.swap(latents), batch.rts), encoder.fuse(latents, neutral))
 
 
-class LabelHead(nn.Linear):
-    """Linear read-out of blendshapes and head rotation from f_mot; used in training only."""
+class LabelHead(nn.Sequential):
+    """Linear read-out of blendshapes and head rotation from the normalised f_mot; used in training only."""
 
     def __init__(self, latent_dim: int, blendshapes: int) -> None:
-        super().__init__(latent_dim, blendshapes + 6)
+        super().__init__(nn.LayerNorm(latent_dim), nn.Linear(latent_dim, blendshapes + 6))
 
 
 def label_losses(head: LabelHead, motion: Motion, batch: PairBatch, weight: float) -> Losses:
