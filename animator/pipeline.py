@@ -21,7 +21,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
+from transformers.image_processing_utils import BaseImageProcessor
 
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop, face_crops, track_faces
@@ -104,7 +105,7 @@ class XNeMoPipeline(DiffusionPipeline):
         scheduler: DDIMScheduler | None = None,
         gan_head: GanHead | None = None,
         image_encoder: CLIPVisionModelWithProjection | None = None,
-        feature_extractor: CLIPImageProcessor | None = None,
+        feature_extractor: BaseImageProcessor | None = None,
         image_size: int = 512,
         default_renderer: str = "diffusion",
     ) -> None:
@@ -282,10 +283,13 @@ class XNeMoPipeline(DiffusionPipeline):
             (n, channels, h, w).
         Raises:
             XNeMoError: the motion comes from another encoder; no face in the portrait; these weights have no diffusion
-                model; sizes or windows that the model cannot take.
+                model, or another scheduler than DDIM; sizes or windows that the model cannot take.
         """
         self._check_motion(motion)
         self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)
+        if not isinstance(self.scheduler, DDIMScheduler):
+            name = type(self.scheduler).__name__
+            raise XNeMoError(f"{name} remembers earlier steps, but windows are at different steps; use DDIMScheduler")
         height, width = height or self.config.image_size, width or self.config.image_size
         factor = downsampling(self.vae)
         if height % factor or width % factor:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from animator.builders import animator_config, build_animator, build_pipeline
 from animator.errors import XNeMoError
@@ -245,6 +247,48 @@ np.save({str(tmp_path / "frames.npy")!r}, pipeline(pictures, motion, num_inferen
     assert "not expected" not in done.stderr
     ours = pipeline(pictures, motion_of(pipeline, 3), num_inference_steps=2, seed=3).frames
     assert np.abs(np.load(tmp_path / "frames.npy").astype(int) - ours).max() <= 1
+
+
+def test_schedulers_that_remember_steps_are_refused(pipeline: XNeMoPipeline, pictures: PortraitPictures) -> None:
+    remembering = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    other = XNeMoPipeline(**pipeline.components | {"scheduler": remembering}, image_size=64)
+    with pytest.raises(XNeMoError, match="DPMSolverMultistepScheduler"):
+        other(pictures, motion_of(pipeline, 2))
+
+
+def test_an_image_encoder_gives_the_portraits_token(pipeline: XNeMoPipeline, pictures: PortraitPictures) -> None:
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+        projection_dim=8,
+    )
+    torch.manual_seed(0)
+    encoder = CLIPVisionModelWithProjection(config).eval()
+    extractor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    parts = pipeline.components | {"image_encoder": encoder, "feature_extractor": extractor}
+    with_token = XNeMoPipeline(**parts, image_size=64)
+    with_token.set_progress_bar_config(disable=True)
+    motion = motion_of(pipeline, 2)
+    options = {"num_inference_steps": 1, "output_type": "latent"}
+    assert not torch.equal(with_token(pictures, motion, **options).frames, pipeline(pictures, motion, **options).frames)
+
+
+def test_half_precision_stays_close(pictures: PortraitPictures, pipeline: XNeMoPipeline) -> None:
+    half = build_pipeline(animator_config("tiny"))
+    for name, net in half.components.items():
+        if isinstance(net, torch.nn.Module):
+            net.load_state_dict(getattr(pipeline, name).state_dict())
+    half.to(torch.bfloat16).set_progress_bar_config(disable=True)
+    motion = motion_of(pipeline, 2)
+    exact = pipeline(pictures, motion, num_inference_steps=2, output_type="latent").frames
+    close = half(pictures, motion, num_inference_steps=2, output_type="latent").frames
+    assert close.dtype == torch.bfloat16
+    assert (close.float() - exact).norm() / exact.norm() < 0.1
+    assert half.preview(pictures, motion).frames.shape == (2, 64, 64, 3)
 
 
 def test_the_encoder_id_follows_the_weights_and_not_the_number_format(pipeline: XNeMoPipeline) -> None:
