@@ -53,7 +53,8 @@ class AnimateConfig(RuntimeConfig):
     window: int = key(24, "frames denoised together (diffusion only)", minimum=1)
     overlap: int = key(4, "frames that neighbouring windows share (diffusion only)", minimum=0)
     portrait_face: str = key("largest", "which face of the portrait: 'largest', or an index from the left, from 0")
-    seconds: float | None = key(None, "use only so much of the driving clip's beginning; null: all of it", minimum=0.04)
+    start: float = key(0.0, "where in the driving clip to start, in seconds; the sound is mono if not 0", minimum=0)
+    seconds: float | None = key(None, "how much of the driving clip to use; null: all of it", minimum=0.04)
     model_fps: float | None = key(
         None,
         "render at this rate and repeat or leave out frames to keep the clip's own; null: render every frame; the "

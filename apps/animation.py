@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from animator.builders import load_pipeline
@@ -19,7 +21,9 @@ from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
-from animator.video import VideoReader, VideoWriter
+from animator.video import VideoReader, VideoWriter, read_audio, write_wav
+
+SOUND_RATE = 48000
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Animation:
         fps: frames a second.
         width, height: in pixels.
         seconds: how long it took to make, from loading the weights to closing the file.
+        first: frame of the driving clip that the first frame shows.
+        face: (x, y, width, height) of the driving face in the clip's very first frame, in pixels; None for motion
+            that does not come from a video.
     """
 
     output: Path
@@ -40,6 +47,8 @@ class Animation:
     width: int
     height: int
     seconds: float
+    first: int
+    face: tuple[int, int, int, int] | None
 
 
 def default_output(portrait: str, driving: str) -> Path:
@@ -73,20 +82,53 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         else:
             source = stack.enter_context(open_video(driving, config))
         rate = source.fps if isinstance(source, MotionClip) else source.info.rate
-        sound = driving if isinstance(source, VideoReader) and source.info.has_audio else None
+        sound = None
+        if isinstance(source, VideoReader) and source.info.has_audio:
+            sound = sound_from(driving, config.start, stack) if config.start else driving
         # Opened before the long work, so that a folder that cannot be written is found out at once.
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
         pipeline = load_pipeline(config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
         pictures = prepare_portrait(pipeline, portrait, config, detector)
         motion = source if isinstance(source, MotionClip) else read_motion(pipeline, source, config.face, detector)
-        motion = _beginning(motion, config.seconds)
+        first = round(config.start * motion.fps)
+        part = cut(motion, first, config.seconds)
+        pipeline.set_progress_bar_config(desc="drawing")
         count, height, width = 0, 0, 0
-        for frames in at_model_rate(motion, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
+        for frames in at_model_rate(part, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
             writer.write(frames)
             count += len(frames)
             height, width = frames.shape[1:3]
-    return Animation(output, count, motion.fps, width, height, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Animation(output, count, motion.fps, width, height, seconds, first, motion.crop)
+
+
+def cut(motion: MotionClip, first: int, seconds: float | None) -> MotionClip:
+    """Take a part of a clip, with f_rts relative to the part's own first frame.
+
+    Raises:
+        XNeMoError: the clip ends before the part begins.
+    """
+    if first >= len(motion):
+        raise XNeMoError(
+            f"start={first / motion.fps:g}: {motion.source or 'the clip'} is only {motion.seconds:.2f} s long"
+        )
+    stop = len(motion) if seconds is None else first + max(1, round(seconds * motion.fps))
+    part = motion[first:stop]
+    if first == 0:
+        return part
+    # (dx, dy) and s are measured in sides of the reference face, so the new reference divides what it is.
+    origin = part.boxes[0]
+    boxes = torch.cat([part.boxes[:, :2] - origin[:2], part.boxes[:, 2:]], dim=1) / origin[2]
+    return replace(part, boxes=boxes, crop=None)
+
+
+def sound_from(video: str, start: float, stack: ExitStack) -> Path:
+    """Cut a video's sound to begin at `start` seconds, in a file that goes away with `stack`."""
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="xnemo-")))
+    samples, rate = read_audio(video, SOUND_RATE)
+    write_wav(folder / "sound.wav", samples[round(start * rate) :], rate)
+    return folder / "sound.wav"
 
 
 def open_video(path: str, runtime: RuntimeConfig) -> VideoReader:
@@ -165,9 +207,3 @@ def _check_output(output: Path, *inputs: str) -> None:
     for path in inputs:
         if output.exists() and Path(path).exists() and output.samefile(path):
             raise XNeMoError(f"{output}: is one of the inputs; name another output with -o")
-
-
-def _beginning(motion: MotionClip, seconds: float | None) -> MotionClip:
-    if seconds is None:
-        return motion
-    return motion[: max(1, round(seconds * motion.fps))]

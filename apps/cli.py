@@ -28,6 +28,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "animate": ("animate", "animate a portrait with a video or a .motion.safetensors file, length and sound kept"),
     "extract": ("extract", "write the motion of each video to a .motion.safetensors file"),
+    "prepare": ("prepare", "cut face clips out of videos and label them, for training"),
     "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
     "doctor": ("doctor", "show versions, device, weights, and what will fit into memory"),

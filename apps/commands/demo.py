@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from numpy import uint8
     from numpy.typing import NDArray
 
+    from apps.animation import Animation
+
 SHEET_COLUMNS = 8
+FACE_MARGIN = 2.2  # sides of the face that a picture of the driving clip shows
 
 
 def run(files: list[str], config: DemoConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
@@ -31,9 +34,9 @@ def run(files: list[str], config: DemoConfig, options: argparse.Namespace, conte
     context.kept = f"{folder} holds what was finished"
     animation = animate(config, portrait, driving, folder / "animated.mp4")
     beside = folder / "side_by_side.mp4"
-    write_side_by_side(portrait, driving, animation.output, beside)
+    write_side_by_side(portrait, driving, animation, beside)
     sheet = folder / "contact_sheet.png"
-    write_contact_sheet(driving, animation.output, sheet)
+    write_contact_sheet(driving, animation, sheet)
     return report(animation) | {"side_by_side": str(beside), "contact_sheet": str(sheet)}
 
 
@@ -57,7 +60,7 @@ def demo_driving() -> str:
         raise XNeMoError(f"{error}; or name a clip of your own: xnemo demo driving=FILE.mp4") from error
 
 
-def write_side_by_side(portrait: str, driving: str, result: Path, output: Path) -> None:
+def write_side_by_side(portrait: str, driving: str, animation: Animation, output: Path) -> None:
     """Portrait | driving | result as a video with the result's length and sound."""
     from tqdm import tqdm
 
@@ -65,21 +68,32 @@ def write_side_by_side(portrait: str, driving: str, result: Path, output: Path) 
     from animator.video import VideoReader, VideoWriter
     from animator.visuals import fit, side_by_side
 
-    with VideoReader(driving) as theirs, VideoReader(result) as ours:
+    with VideoReader(driving) as theirs, VideoReader(animation.output) as ours:
         side = ours.info.height
         still = fit(read_image(portrait), side, side)
         with (
-            VideoWriter(output, ours.info.rate, audio_from=result if ours.info.has_audio else None) as writer,
+            VideoWriter(output, ours.info.rate, audio_from=animation.output if ours.info.has_audio else None) as writer,
             tqdm(total=len(ours), desc="side by side", unit="frame") as bar,
         ):
-            frames = chain.from_iterable(theirs.chunks(stop=len(ours)))
+            frames = chain.from_iterable(theirs.chunks(start=animation.first, stop=animation.first + len(ours)))
             for frame, drawn in zip(frames, chain.from_iterable(ours.chunks()), strict=True):
-                tiles = [("portrait", still), ("driving", frame), ("result", drawn)]
+                tiles = [("portrait", still), ("driving", around_face(frame, animation.face)), ("result", drawn)]
                 writer.write(side_by_side(tiles, side))
                 bar.update()
 
 
-def write_contact_sheet(driving: str, result: Path, output: Path) -> None:
+def around_face(frame: NDArray[uint8], face: tuple[int, int, int, int] | None) -> NDArray[uint8]:
+    """The part of a frame around the face, square where the frame allows it; the whole frame if no face is known."""
+    if face is None:
+        return frame
+    x, y, width, height = face
+    side = min(round(FACE_MARGIN * max(width, height)), *frame.shape[:2])
+    left = min(max(x + width // 2 - side // 2, 0), frame.shape[1] - side)
+    top = min(max(y + height // 2 - side // 2, 0), frame.shape[0] - side)
+    return frame[top : top + side, left : left + side]
+
+
+def write_contact_sheet(driving: str, animation: Animation, output: Path) -> None:
     """Frames at even distances: the driving clip above, the result below."""
     import numpy as np
 
@@ -87,11 +101,12 @@ def write_contact_sheet(driving: str, result: Path, output: Path) -> None:
     from animator.video import VideoReader
     from animator.visuals import Row, contact_sheet
 
-    with VideoReader(driving) as theirs, VideoReader(result) as ours:
+    with VideoReader(driving) as theirs, VideoReader(animation.output) as ours:
         shown = np.unique(np.linspace(0, len(ours) - 1, SHEET_COLUMNS).round().astype(int))
-        times = f"0 to {len(ours) / ours.info.fps:.1f} s"
-        above: list[NDArray[uint8]] = [theirs.frame(int(i)) for i in shown]
-        below: list[NDArray[uint8]] = [ours.frame(int(i)) for i in shown]
+        begin, end = (frame / ours.info.fps for frame in (animation.first, animation.first + len(ours)))
+        times = f"{begin:.1f} to {end:.1f} s"
+        above = [around_face(theirs.frame(animation.first + int(i)), animation.face) for i in shown]
+        below = [ours.frame(int(i)) for i in shown]
     write_image(output, contact_sheet([Row(f"driving, {times}", above), Row("result", below)]))
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from animator.config_loader import describe
 from animator.motion_clip import MotionClip
 from animator.video import VideoReader, read_audio
+from apps.animation import cut
 from apps.cli import VERBS, main
 from tests.animator.media import make_video
 from tests.apps.conftest import FRAMES, Outcome
@@ -135,6 +137,23 @@ def test_seconds_takes_the_beginning_with_its_sound(xnemo: Xnemo, portrait: Path
     assert (info.frames, info.has_audio) == (6, True)
 
 
+def test_a_part_begins_with_its_own_sound_and_pose(xnemo: Xnemo, portrait: Path, driving: Path) -> None:
+    assert xnemo("animate", portrait, driving, "-o", "part.mp4", "--preview", "start=0.2", "seconds=0.2").code == 0
+    info = VideoReader("part.mp4").info
+    assert (info.frames, info.has_audio) == (6, True)
+    whole, rate = read_audio(driving)
+    part, _ = read_audio("part.mp4")
+    loudest = np.abs(whole[int(0.2 * rate) : int(0.4 * rate)]).argmax()
+    assert np.abs(part).argmax() == pytest.approx(loudest, abs=0.02 * rate)
+    assert xnemo("animate", portrait, driving, "--preview", "start=9").code == 1
+
+
+def test_a_part_is_relative_to_its_own_first_frame() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 1.0], [1.0, -1.0, 2.0], [3.0, 0.0, 4.0]])
+    part = cut(MotionClip(torch.zeros(3, 512), boxes, 25.0, "0" * 16), 1, None)
+    assert part.boxes.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.5, 2.0]]
+
+
 def test_doctor_reports_what_there_is(xnemo: Xnemo, tiny_weights: Path) -> None:
     outcome = xnemo("doctor", "--json")
     assert outcome.code == 0, outcome.err
@@ -155,7 +174,7 @@ def test_doctor_reports_missing_weights_without_failing(xnemo: Xnemo, capsys: py
 
 
 def test_demo_leaves_three_pictures_of_the_result(xnemo: Xnemo, driving: Path) -> None:
-    outcome = xnemo("demo", f"driving={driving}", "output=shown", "renderer=gan", "--json")
+    outcome = xnemo("demo", f"driving={driving}", "output=shown", "start=0.1", "renderer=gan", "--json")
     assert outcome.code == 0, outcome.err
     report = json.loads(outcome.out)
     assert sorted(path.name for path in Path("shown").iterdir()) == [
@@ -164,7 +183,7 @@ def test_demo_leaves_three_pictures_of_the_result(xnemo: Xnemo, driving: Path) -
         "side_by_side.mp4",
     ]
     with VideoReader(report["side_by_side"]) as reader:
-        assert (len(reader), reader.info.width, reader.info.has_audio) == (FRAMES, 3 * 64, True)
+        assert (len(reader), reader.info.width, reader.info.has_audio) == (FRAMES - 3, 3 * 64, True)
 
 
 @pytest.mark.slow
