@@ -90,7 +90,9 @@ class PatchSelfAttention(nn.Module):
         self.register_buffer("position", grid_sinusoid(grid, dim), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = rearrange(self.to_patches(self.norm(x)), "n d h w -> n (h w) d") + self.position
+        tokens = rearrange(self.to_patches(self.norm(x)), "n d h w -> n (h w) d")
+        # Tables are no weights: loading in half precision leaves them as they are.
+        tokens = tokens + self.position.to(tokens.dtype)
         tokens = tokens + self.attention(self.attention_norm(tokens))
         tokens = tokens + self.feed_forward(self.feed_forward_norm(tokens))
         # Each token holds its p x q sub-positions with the channel fastest.
@@ -196,7 +198,7 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         """
         fused = self.fusion(torch.cat([latents, self.box_mlp(rts)], dim=-1))
         tokens = rearrange(fused, "... (l c) -> ... l c", l=self.config.motion_tokens)
-        return tokens + self.token_position
+        return tokens + self.token_position.to(tokens.dtype)
 
     def forward(self, frames: Tensor, rts: Tensor) -> Tensor:
         """Face crops (N, 3, S, S) and triplets (N, 3) -> motion tokens (N, motion_tokens, token width)."""
