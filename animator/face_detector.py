@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import os
-import sys
-import threading
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +12,7 @@ import numpy as np
 
 from animator.assets import asset_path, cache_dir
 from animator.errors import XNeMoError
+from animator.mediapipe_tasks import close_with, quiet_stderr
 
 Box = tuple[float, float, float, float]
 
@@ -79,7 +74,7 @@ class FaceDetector:
             raise XNeMoError(f"{self.model_path}: cannot be read: {error.strerror or error}") from error
         if model[4:8] != b"TFL3":
             raise XNeMoError(f"{self.model_path}: not a TFLite model")
-        with _quiet_stderr:
+        with quiet_stderr:
             try:
                 # Imported here: it takes a second, and most commands on .motion files need no detector.
                 import mediapipe
@@ -99,9 +94,7 @@ class FaceDetector:
                 raise XNeMoError(
                     f"{self.model_path}: not a BlazeFace model that mediapipe can use ({error})"
                 ) from error
-        _open_detectors.add(self._detector)
-        self._finalizer = weakref.finalize(self, _close, self._detector)
-        self._finalizer.atexit = False
+        self._finalizer = close_with(self, self._detector)
 
     def __enter__(self) -> FaceDetector:
         return self
@@ -155,7 +148,7 @@ class FaceDetector:
         if x1 <= x0 or y1 <= y0:
             return []
         image = self._to_image(np.ascontiguousarray(frame[y0:y1, x0:x1]))
-        with _quiet_stderr:
+        with quiet_stderr:
             result = self._detector.detect(image)
         faces = []
         for detection in result.detections:
@@ -170,25 +163,6 @@ class FaceDetector:
             if box[2] > box[0] and box[3] > box[1]:
                 faces.append(Face(box, float(detection.categories[0].score)))
         return sorted(faces, key=_left_to_right)
-
-
-def _close(detector: Any) -> None:
-    with _quiet_stderr:
-        detector.close()
-
-
-_open_detectors: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-@atexit.register
-def _abandon_open_detectors() -> None:
-    """Keep MediaPipe's detectors from closing themselves when Python ends.
-
-    They would do so in a thread pool that is gone by then, and print a traceback. A reference that is never given back
-    spares them the attempt; the memory goes back to the system with the process.
-    """
-    for detector in _open_detectors:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(detector))
 
 
 def _left_to_right(face: Face) -> tuple[float, float]:
@@ -281,42 +255,3 @@ def _with_metadata(model: bytes) -> bytes:
     builder = flatbuffers.Builder(len(model))
     builder.Finish(network.Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-class _QuietStderr:
-    """Keeps the log lines that MediaPipe's C++ writes to file descriptor 2 away from the user's terminal.
-
-    The library has no switch for them, and one of them comes at an unforeseeable picture. The descriptor belongs to the
-    whole process, so blocks that overlap in several threads share one redirection: the last one out undoes it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._terminal: int | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users > 1:
-                return
-            if sys.stderr is not None:
-                sys.stderr.flush()
-            try:
-                self._terminal = os.dup(2)
-            except OSError:  # no standard error at all: nothing to keep quiet
-                return
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, 2)
-            os.close(sink)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._terminal is not None:
-                os.dup2(self._terminal, 2)
-                os.close(self._terminal)
-                self._terminal = None
-
-
-_quiet_stderr = _QuietStderr()
