@@ -1,9 +1,10 @@
-"""Settings of `xnemo train animator|autoencoder`."""
+"""Settings of `xnemo prepare` and `xnemo train animator|autoencoder`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from animator.config import FaceConfig
 from animator.config_loader import key, register_root
 from animator.model_config import AnimatorConfig
 from animator.training.augment import AugmentConfig
@@ -42,6 +43,23 @@ class ScheduleConfig:
     checkpoint_minutes: float = key(5.0, "time between checkpoints", minimum=0)
     validate_minutes: float = key(10.0, "time between validations", minimum=0)
     log_steps: int = key(50, "steps between log lines", minimum=1)
+
+
+@dataclass
+class PrepareConfig:
+    """Settings of `xnemo prepare`."""
+
+    landmarker: str | None = key(
+        None,
+        "MediaPipe's face_landmarker.task, fetched by hand from ai.google.dev/edge/mediapipe (Face Landmarker, "
+        "Models); needed wherever there are videos to prepare",
+    )
+    image_size: int = key(256, "side of the stored pictures in pixels, even", minimum=32, maximum=1024)
+    stride: int = key(2, "keep every so manyth frame of the clip at 25 fps", minimum=1)
+    max_frames: int = key(300, "keep at most so many frames of a clip, evenly spaced", minimum=2)
+    crf: int = key(16, "H.264 quality of the stored clips, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
+    reader: str = key("auto", "video reader; auto is decord with PyAV behind it", choices=("auto", "decord", "pyav"))
+    face: FaceConfig = key(FaceConfig, "faces")
 
 
 @dataclass
@@ -96,6 +114,7 @@ class TrainAnimatorConfig:
 
 def register() -> None:
     """Make this module's types known to the loader."""
+    register_root("prepare", PrepareConfig)
     register_root("train_animator", TrainAnimatorConfig)
     register_root("train_autoencoder", TrainAutoencoderConfig)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from animator.errors import XNeMoError
 from animator.training.augment import AugmentConfig, driving_crops
 from animator.training.crops import FaceCrops, rts_between
 
@@ -63,6 +64,8 @@ class PairSampler:
         crop_size: side of the encoder's crops, in pixels.
         augment: augmentation of the crops; None for none, and no mirroring either.
         seed: every draw follows from it and from the step.
+    Raises:
+        XNeMoError: the split is empty.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class PairSampler:
     ) -> None:
         self.crops = crops
         self.clips = crops.clips_of(split)
+        if not self.clips:
+            raise XNeMoError(f"the crops have no clips of the split {split!r}; prepare some of other people")
         self.image_size = image_size
         self.crop_size = crop_size
         self.augment = augment

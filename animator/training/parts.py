@@ -1,0 +1,193 @@
+"""Prepared clips: a small video and a file of labels for each, and the crops folder that is put together from them.
+
+`DST/parts/NAME.mp4` holds a clip's pictures and `NAME.safetensors`, written last, its labels. The parts are all that
+has to be kept or carried to another machine: `frames.npy`, which training maps from disk, is decoded from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from animator.errors import XNeMoError
+from animator.files import atomic_path
+from animator.training.crops import FIELDS, SCHEMA
+from animator.video import VideoReader
+
+PARTS = "parts"
+VALIDATION_SHARE = 0.1
+# Fields that a part keeps in half precision: 2^-12 of the picture is a sixteenth of a pixel at 256.
+_HALF = ("landmarks", "blendshapes")
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What a part says of itself.
+
+    Attributes:
+        name: of the clip.
+        identity: who is shown.
+        split: "train", "validation", or "" where it follows from the identity.
+        made_from: source and settings in one text; the same text means the same part.
+        frames: number of pictures.
+        image_size: their side in pixels.
+        blendshape_names: names of the 52 blendshapes.
+    """
+
+    name: str
+    identity: str
+    split: str
+    made_from: str
+    frames: int
+    image_size: int
+    blendshape_names: tuple[str, ...]
+
+
+def video_path(folder: Path, name: str) -> Path:
+    """Where a part's pictures are."""
+    return folder / PARTS / f"{name}.mp4"
+
+
+def labels_path(folder: Path, name: str) -> Path:
+    """Where a part's labels are; the part is whole when this file is there."""
+    return folder / PARTS / f"{name}.safetensors"
+
+
+def save_labels(folder: Path, info: PartInfo, fields: dict[str, np.ndarray]) -> None:
+    """Write a part's labels, one row a picture, fields as `FaceCrops` names them (without `clip`)."""
+    # safetensors writes memory as it lies, and MediaPipe's matrices lie column by column.
+    kept = {
+        name: np.ascontiguousarray(value, np.float16 if name in _HALF else value.dtype)
+        for name, value in fields.items()
+    }
+    about = {"schema": SCHEMA, **vars(info), "blendshape_names": list(info.blendshape_names)}
+    with atomic_path(labels_path(folder, info.name)) as temporary:
+        temporary.write_bytes(save(kept, {"part": json.dumps(about)}))
+
+
+def read_info(path: Path) -> PartInfo:
+    """What a part's label file says.
+
+    Raises:
+        XNeMoError: it is not one, or of a newer version.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})["part"])
+        schema = about.pop("schema")
+        info = PartInfo(**about | {"blendshape_names": tuple(about["blendshape_names"])})
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise XNeMoError(f"{path}: not the labels of a prepared clip ({error}); remove it and prepare again") from error
+    if schema > SCHEMA:
+        raise XNeMoError(f"{path}: from a newer version (schema {schema} > {SCHEMA}); update xnemo")
+    return info
+
+
+def is_finished(folder: Path, name: str, made_from: str) -> bool:
+    """Whether a clip's part is whole and was made from this source with these settings."""
+    path = labels_path(folder, name)
+    return path.is_file() and video_path(folder, name).is_file() and read_info(path).made_from == made_from
+
+
+def assign_splits(clips: Sequence[PartInfo]) -> list[str]:
+    """The split of each clip; where it is not given, one in ten identities is for validation, chosen by hash.
+
+    The choice does not change when clips are added, except that as long as it falls on nobody, the identity with the
+    smallest hash is taken (unless it is the only one).
+    """
+
+    def place(identity: str) -> float:
+        return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+
+    free = sorted({clip.identity for clip in clips if not clip.split}, key=place)
+    held_out = {identity for identity in free if place(identity) < VALIDATION_SHARE}
+    if not held_out and len(free) > 1 and all(clip.split != "validation" for clip in clips):
+        held_out = {free[0]}
+    return [clip.split or ("validation" if clip.identity in held_out else "train") for clip in clips]
+
+
+def assemble(folder: Path) -> list[PartInfo]:
+    """Put `frames.npy`, `index.safetensors` and `clips.json` together from all parts, ordered by name.
+
+    What is already there and made of the same parts is left as it is. `clips.json` is removed first and written last,
+    so that a folder is never taken for whole when it is not.
+
+    Raises:
+        XNeMoError: there are no parts, one is damaged, or they do not go together.
+    """
+    infos = [read_info(path) for path in sorted((folder / PARTS).glob("*.safetensors"))]
+    if not infos:
+        raise XNeMoError(f"{folder}: no prepared clips in {folder / PARTS}; name videos to prepare")
+    sizes = {info.image_size for info in infos}
+    if len(sizes) > 1:
+        listed = " and ".join(map(str, sorted(sizes)))
+        raise XNeMoError(f"{folder}: has clips of {listed} px; prepare all with one image_size")
+    about = json.dumps(_about(infos), indent=1)
+    target = folder / "clips.json"
+    if target.is_file() and target.read_text() == about:
+        return infos
+    target.unlink(missing_ok=True)
+    _write_frames(folder, infos)
+    _write_index(folder, infos)
+    with atomic_path(target) as temporary:
+        temporary.write_text(about)
+    return infos
+
+
+def _about(infos: list[PartInfo]) -> dict[str, Any]:
+    clips, first = [], 0
+    for info, split in zip(infos, assign_splits(infos), strict=True):
+        clips.append(
+            {
+                "name": info.name,
+                "identity": info.identity,
+                "split": split,
+                "frames": info.frames,
+                "first": first,
+                "made_from": info.made_from,
+            }
+        )
+        first += info.frames
+    return {"schema": SCHEMA, "clips": clips, "blendshape_names": list(infos[0].blendshape_names)}
+
+
+def _write_frames(folder: Path, infos: list[PartInfo]) -> None:
+    """Decode all parts into one array on disk, (N, S, S, 3) uint8."""
+    side, count = infos[0].image_size, sum(info.frames for info in infos)
+    with (
+        atomic_path(folder / "frames.npy") as temporary,
+        tqdm(total=count, unit="frame", desc="putting together") as bar,
+    ):
+        frames = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
+        row = 0
+        for info in infos:
+            path = video_path(folder, info.name)
+            with VideoReader(path) as reader:
+                if (len(reader), reader.info.width, reader.info.height) != (info.frames, side, side):
+                    raise XNeMoError(f"{path}: does not fit its labels; remove both and prepare the clip again")
+                for chunk in reader.chunks():
+                    frames[row : row + len(chunk)] = chunk
+                    row += len(chunk)
+                    bar.update(len(chunk))
+        frames.flush()
+
+
+def _write_index(folder: Path, infos: list[PartInfo]) -> None:
+    columns: dict[str, list[np.ndarray]] = {field: [] for field in FIELDS}
+    for number, info in enumerate(infos):
+        with safe_open(labels_path(folder, info.name), "numpy") as file:
+            columns["clip"].append(np.full(info.frames, number, np.int32))
+            for field in FIELDS[1:]:
+                value = file.get_tensor(field)
+                columns[field].append(value.astype(np.float32) if field in _HALF else value)
+    with atomic_path(folder / "index.safetensors") as temporary:
+        temporary.write_bytes(save({field: np.concatenate(values) for field, values in columns.items()}))

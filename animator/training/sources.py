@@ -1,0 +1,92 @@
+"""Which clips there are to prepare: videos, folders of videos, and manifests."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from animator.errors import XNeMoError
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One clip to prepare.
+
+    Attributes:
+        path: the video.
+        name: of its part file, unique in a crops folder.
+        identity: who is shown; people never lie in both splits.
+        split: "train", "validation", or None where it shall follow from the identity.
+    """
+
+    path: Path
+    name: str
+    identity: str
+    split: str | None
+
+
+def find_sources(paths: Sequence[Path]) -> list[Source]:
+    """List the clips that videos, folders and manifests name.
+
+    In a folder the first sub-folder is the identity (as in VoxCeleb), and a video that lies directly in it is a
+    person of its own. A manifest has the columns `file` (relative to the manifest), `identity` and `split`, and where
+    it has a column `kind`, rows of another kind than "clip" are left out.
+
+    Raises:
+        XNeMoError: a path is not there or holds no videos, a manifest lacks a column or names an unknown split, or two
+            clips would have one name.
+    """
+    found: list[Source] = []
+    for path in paths:
+        if path.is_dir():
+            found += _in_folder(path)
+        elif path.suffix.lower() == ".csv":
+            found += _in_manifest(path)
+        elif path.exists():
+            found.append(Source(path, path.stem, path.stem, None))
+        else:
+            raise XNeMoError(f"{path}: no such file or folder; name videos, folders of videos or a manifest.csv")
+    by_name: dict[str, Source] = {}
+    for source in found:
+        other = by_name.setdefault(source.name, source)
+        if other is not source:
+            raise XNeMoError(f"{source.path} and {other.path} would both be called {source.name}; rename one of them")
+    return found
+
+
+def _in_folder(folder: Path) -> list[Source]:
+    videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    if not videos:
+        raise XNeMoError(f"{folder}: no videos in this folder")
+    sources = []
+    for video in videos:
+        parts = video.relative_to(folder).with_suffix("").parts
+        sources.append(Source(video, "_".join(parts), parts[0], None))
+    return sources
+
+
+def _in_manifest(manifest: Path) -> list[Source]:
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise XNeMoError(f"{manifest}: cannot be read as a manifest: {error}") from error
+    sources = []
+    for number, row in enumerate(rows, 2):
+        if row.get("kind", "clip") != "clip":
+            continue
+        missing = [column for column in ("file", "identity", "split") if not row.get(column)]
+        if missing:
+            raise XNeMoError(f"{manifest}: row {number} has no {' and no '.join(missing)}")
+        if row["split"] not in SPLITS:
+            raise XNeMoError(f"{manifest}: row {number} has the split {row['split']!r}; {' or '.join(SPLITS)} is meant")
+        path = manifest.parent / row["file"]
+        sources.append(Source(path, path.stem, row["identity"], row["split"]))
+    if not sources:
+        raise XNeMoError(f"{manifest}: names no clips")
+    return sources
