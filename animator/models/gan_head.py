@@ -93,19 +93,19 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, style_dim: int, demodulate: bool = True):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        # No equalised learning rate: under AdamW it would make these layers learn far slower than all others.
+        deviation = 1 / math.sqrt(in_channels * kernel**2)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * deviation)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.style = nn.Linear(style_dim, in_channels)
         nn.init.ones_(self.style.bias)
         self.demodulate = demodulate
-        self.gain = 1 / math.sqrt(in_channels * kernel**2)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scale = self.style(style)
-        weight = self.weight * self.gain
-        y = F.conv2d(x * scale[:, :, None, None], weight, padding=weight.shape[-1] // 2)
+        y = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
-            energy = scale.square() @ weight.square().sum(dim=(2, 3)).t()
+            energy = scale.square() @ self.weight.square().sum(dim=(2, 3)).t()
             y = y * torch.rsqrt(energy + 1e-8)[:, :, None, None]
         return y + self.bias[:, None, None]
 
