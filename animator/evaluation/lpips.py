@@ -32,6 +32,9 @@ class Lpips(nn.Module):
         weights: a file with `features.{0,3,6,8,10}.{weight,bias}` (AlexNet, OIHW) and `lin{0..4}.weight`-like entries.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, weights: Path) -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(i, o, k, stride=s, padding=p) for _, i, o, k, s, p in _LAYERS)
@@ -40,8 +43,8 @@ class Lpips(nn.Module):
         try:
             state = load_file(weights)
             for conv, (index, *_) in zip(self.convs, _LAYERS, strict=True):
-                conv.weight.data.copy_(state[f"features.{index}.weight"])
-                conv.bias.data.copy_(state[f"features.{index}.bias"])
+                conv.get_parameter("weight").data.copy_(state[f"features.{index}.weight"])
+                conv.get_parameter("bias").data.copy_(state[f"features.{index}.bias"])
             for level in range(len(_LAYERS)):
                 self.register_buffer(f"linear{level}", _linear_weight(state, level))
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:

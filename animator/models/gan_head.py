@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -129,8 +130,8 @@ class SynthesisBlock(nn.Module):
         self.to_flow = nn.Conv2d(out_channels, 3, 3, padding=1) if flow else None
         if self.to_flow is not None:
             # Starts as "the reference, unmoved": no flow, and a mask that trusts the warped picture.
-            nn.init.zeros_(self.to_flow.weight)
-            nn.init.zeros_(self.to_flow.bias)
+            for start in self.to_flow.parameters():
+                nn.init.zeros_(start)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = F.leaky_relu(self.conv1(x, style), 0.2) * math.sqrt(2)
@@ -178,7 +179,7 @@ class Generator(nn.Module):
         flow_mask: Tensor | None = None
         if self.constant is not None:
             x = self.constant.expand(len(style), -1, -1, -1)
-        for level, block in enumerate(list(self.blocks)[:levels]):
+        for level, block in enumerate(cast(list[SynthesisBlock], list(self.blocks)[:levels])):
             side = self.base * 2**level
             if level:
                 assert x is not None and rgb is not None

@@ -158,10 +158,11 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         self.box_mlp = nn.Sequential(nn.Linear(3, box_dim), nn.ReLU(), nn.Linear(box_dim, box_dim))
         self.fusion = nn.Linear(latent_dim + box_dim, latent_dim)
         # PyTorch's default start shrinks the signal through so many convolutions that f_mot hardly differs by frame.
-        for layer in (*(m for m in self.modules() if isinstance(m, nn.Conv2d)), self.to_latent):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) or layer is self.to_latent:
+                nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.get_parameter("bias"))
         self.register_buffer(
             "token_position", sinusoid(torch.arange(motion_tokens), latent_dim // motion_tokens), persistent=False
         )
