@@ -11,7 +11,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Small tensors on many threads wait for each other more than they compute.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)
 
 
 def find_shared_data() -> Path | None:
