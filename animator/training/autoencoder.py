@@ -55,20 +55,21 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     if config.perceptual_weights is not None:
         perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
 
+    # Before the average and the optimiser are made or loaded, because these follow the weights to where they are.
+    vae.to(accelerator.device).train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     averages = {"vae": AveragedWeights(vae, config.ema_decay)}
     noise = torch.Generator().manual_seed(config.seed + 1)
     state = TrainingState({"vae": vae}, {"model": optimizer}, averages, {"noise": noise})
     run = Run(state, config.schedule, Path(config.output))
     run.resume()
-    vae.to(accelerator.device).train()
 
     def step(images: Tensor, rate_factor: float) -> Terms:
         images = images.to(accelerator.device)
         with accelerator.autocast():
             terms = _losses(vae, images, config, perceptual, noise)
         rate = config.learning_rate * rate_factor
-        update(optimizer, torch.stack(list(terms.values())).sum(), rate, config.gradient_clip, accelerator)
+        update(optimizer, terms, rate, config.gradient_clip, accelerator)
         averages["vae"].update(vae, state.step)
         return {name: term.detach() for name, term in terms.items()}
 

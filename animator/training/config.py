@@ -79,7 +79,7 @@ class TrainAutoencoderConfig:
     divergence: float = key(1e-6, "weight of the divergence from N(0, 1)", minimum=0)
     perceptual: float = key(0.0, "weight of LPIPS; needs perceptual_weights", minimum=0)
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where perceptual is 0")
-    mixed_precision: str = key("no", "accelerate's setting", choices=("no", "bf16", "fp16"))
+    mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
     schedule: ScheduleConfig = key(ScheduleConfig, "schedule")
 
 
@@ -106,7 +106,7 @@ class TrainAnimatorConfig:
     reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=1)
     condition_dropout: float = key(0.1, "share of samples with Eq. 2's negative condition", minimum=0, maximum=1)
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
-    mixed_precision: str = key("no", "accelerate's setting", choices=("no", "bf16", "fp16"))
+    mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
     losses: LossConfig = key(LossConfig, "losses")
     schedule: ScheduleConfig = key(ScheduleConfig, "schedule")
     augment: AugmentConfig = key(AugmentConfig, "augmentation")

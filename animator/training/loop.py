@@ -23,6 +23,10 @@ Batch = TypeVar("Batch")
 Terms = dict[str, Tensor]
 
 
+class NotFiniteError(Exception):
+    """Loss terms, named by the message, are infinite or not numbers."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One training run and the folder that it belongs to.
@@ -64,7 +68,6 @@ class Run:
             try:
                 for batch in clock.limit(batches):
                     terms = step(batch, clock.rate_factor())
-                    self._watch(terms)
                     state.step += 1
                     if state.step % schedule.log_steps == 0:
                         _log(writer, bar, terms, state)
@@ -73,23 +76,29 @@ class Run:
                     if clock.due("checkpoint"):
                         state.save(self.output / CHECKPOINT)
                 state.history.append(validate(writer))
+            except NotFiniteError as error:
+                raise XNeMoError(
+                    f"{self.output}: the loss {error} is not finite at step {state.step}; the last checkpoint is "
+                    "kept, try a smaller learning_rate"
+                ) from error
             except KeyboardInterrupt:
                 tqdm.write(f"stopped at step {state.step}; the same command goes on from {self.output / CHECKPOINT}")
                 state.save(self.output / CHECKPOINT)
                 raise
         state.save(self.output / CHECKPOINT)
 
-    def _watch(self, terms: Terms) -> None:
-        bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-        if bad:
-            raise XNeMoError(
-                f"{self.output}: the loss {', '.join(bad)} is not finite at step {self.state.step}; the last "
-                "checkpoint is kept, try a smaller learning_rate"
-            )
 
+def update(optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: float, accelerator: Accelerator) -> None:
+    """One optimiser step on the sum of the terms at learning rate `rate`, the gradient's norm clipped to `clip`.
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, accelerator: Accelerator) -> None:
-    """One optimiser step at learning rate `rate`, with the gradient's norm clipped to `clip`."""
+    Raises:
+        NotFiniteError: a term is not finite; nothing was changed. (Going on is worse than useless: the gradient of
+            `grid_sample` at positions that are no numbers ends the process.)
+    """
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    if bad:
+        raise NotFiniteError(", ".join(bad))
+    loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     for group in optimizer.param_groups:

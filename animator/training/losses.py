@@ -24,7 +24,7 @@ def region_weights(landmarks: Tensor, size: int, background: float, face: float,
         (B, 1, size, size).
     """
     line = (torch.arange(size, device=landmarks.device) + 0.5) * (2 / size) - 1
-    weights = torch.full((len(landmarks), size, size), background, device=landmarks.device)
+    weights = torch.full((len(landmarks), size, size), float(background), device=landmarks.device)
     parts = ((slice(None), face, 0.05), (RIGHT_EYE, eyes, 0.6), (LEFT_EYE, eyes, 0.6), (LIPS, mouth, 0.4))
     for points, weight, margin in parts:
         region = landmarks[:, points]

@@ -83,15 +83,18 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
     perceptual = None
     if config.perceptual_weights is not None:
         perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
-    label_head = LabelHead(models.motion_encoder.config.latent_dim, len(crops.blendshape_names))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        label_head = LabelHead(models.motion_encoder.config.latent_dim, len(crops.blendshape_names))
     modules = _trained_modules(config, models, label_head)
+    # Before averages and optimisers are made or loaded, because these follow the weights to where they are.
+    for module in modules.values():
+        module.to(accelerator.device).train()
     kept = {name: AveragedWeights(m, config.ema_decay) for name, m in modules.items() if hasattr(m, "save_pretrained")}
     state = TrainingState(modules, _optimizers(config, modules), kept, {"noise": noise})
     run = Run(state, config.schedule, Path(config.output))
     run.resume()
 
-    for module in modules.values():
-        module.to(accelerator.device).train()
     assert models.vae is not None
     models.vae.to(accelerator.device).eval().requires_grad_(False)
     validator = Validator(crops, config, crop_size, run.output)
@@ -170,13 +173,11 @@ def _step(
             terms |= gan_losses(drawn, batch, weights, perceptual, discriminator)
         if config.train_diffusion and not warming_up:
             terms["diffusion"] = weights.diffusion * diffusion_loss(models, motion, batch, config, noise)
-    total = torch.stack(list(terms.values())).sum()
-    update(state.optimizers["model"], total, rate, config.gradient_clip, accelerator)
+    update(state.optimizers["model"], terms, rate, config.gradient_clip, accelerator)
     if drawn is not None and "discriminator" in state.optimizers:
         penalise = state.step % R1_INTERVAL == 0
         judged = discriminator_losses(models.discriminator, drawn, batch, weights, penalise)
-        total = torch.stack(list(judged.values())).sum()
-        update(state.optimizers["discriminator"], total, rate, config.gradient_clip, accelerator)
+        update(state.optimizers["discriminator"], judged, rate, config.gradient_clip, accelerator)
         terms |= judged
     for name, average in state.averages.items():
         average.update(state.modules[name], state.step)

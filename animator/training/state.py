@@ -38,6 +38,11 @@ class AveragedWeights:
             else:
                 self.values[key].copy_(value)
 
+    def load(self, values: dict[str, Tensor]) -> None:
+        """Take over an average that was kept, on whatever device it lies."""
+        for key, value in self.values.items():
+            value.copy_(values[key])
+
 
 @dataclass
 class TrainingState:
@@ -82,13 +87,14 @@ class TrainingState:
             XNeMoError: the file is not a checkpoint of these modules.
         """
         try:
-            content = torch.load(path, weights_only=True)
+            # Everything comes to the CPU first and goes from there to where the weights are.
+            content = torch.load(path, map_location="cpu", weights_only=True)
             for name, module in self.modules.items():
                 module.load_state_dict(content["modules"][name])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
             for name, average in self.averages.items():
-                average.values = content["averages"][name]
+                average.load(content["averages"][name])
             for name, generator in self.generators.items():
                 generator.set_state(content["generators"][name])
         except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
