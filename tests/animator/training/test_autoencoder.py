@@ -1,0 +1,57 @@
+"""Training the autoencoder: it learns, goes on exactly where it stopped, and ends with latents of unit variance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from animator.builders import animator_config, build_animator
+from animator.config_loader import load_config
+from animator.errors import XNeMoError
+from animator.models.autoencoder import encode_images
+from animator.training.autoencoder import train_autoencoder
+from animator.training.crops import FaceCrops
+from animator.training.weights import load_networks
+
+
+def train(crops: Path, output: Path, steps: int, *overrides: str) -> Path:
+    quick = ["animator=tiny", "batch=4", "patch_size=32", "learning_rate=2e-3", "schedule.rise_steps=1"]
+    words = [f"crops={crops}", f"output={output}", f"schedule.max_steps={steps}", *quick, *overrides]
+    return train_autoencoder(load_config("train_autoencoder", words))
+
+
+def checkpoint(output: Path) -> dict:
+    return torch.load(output / "checkpoint.pt", weights_only=True)
+
+
+def test_it_learns_and_its_latents_have_unit_variance(crops_folder: Path, tmp_path: Path) -> None:
+    short = train(crops_folder, tmp_path / "short", 2)
+    weights = train(crops_folder, tmp_path / "long", 60, "ema_decay=0.9")
+    figures = [checkpoint(tmp_path / name)["history"][-1]["psnr"] for name in ("short", "long")]
+    assert figures[1] > figures[0] + 3  # dB
+    assert (short.parent / "validation_0000002.png").is_file()
+
+    models = build_animator(animator_config("tiny"))
+    assert load_networks(models, weights) == {"vae"}
+    vae = AutoencoderKL.from_pretrained(weights / "vae")
+    crops = FaceCrops.open(crops_folder)
+    images = crops.images(torch.tensor(list(crops.rows(0))))
+    with torch.no_grad():
+        assert encode_images(vae, images).std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(crops_folder: Path, tmp_path: Path) -> None:
+    train(crops_folder, tmp_path / "through", 4)
+    train(crops_folder, tmp_path / "stopped", 2)
+    train(crops_folder, tmp_path / "stopped", 4)
+    whole, resumed = checkpoint(tmp_path / "through"), checkpoint(tmp_path / "stopped")
+    for part in ("modules", "averages"):
+        assert all(torch.equal(value, resumed[part]["vae"][key]) for key, value in whole[part]["vae"].items())
+
+
+def test_patches_larger_than_the_crops_are_an_error(crops_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(XNeMoError, match="patch_size=128: the crops are only 64 px wide"):
+        train(crops_folder, tmp_path / "run", 1, "patch_size=128")
