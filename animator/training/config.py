@@ -24,6 +24,7 @@ class LossConfig:
     label_floor: float = key(0.0, "what the label weight fades to", minimum=0)
     landmark_flow: float = key(0.0, "landmarks under the warp branch's flow; not in the paper", minimum=0)
     smoothness: float = key(0.0, "smoothness of the warp branch's flow", minimum=0)
+    painting: float = key(0.0, "share of the picture that the warp branch paints instead of warping", minimum=0)
     background: float = key(1.0, "relative weight of background pixels in Eq. 3", minimum=0)
     face: float = key(1.0, "relative weight of face pixels in Eq. 3", minimum=0)
     eyes: float = key(1.0, "relative weight of the eyes in Eq. 3", minimum=0)

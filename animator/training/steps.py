@@ -84,6 +84,9 @@ def gan_losses(
         terms["landmark_flow"] = config.landmark_flow * flow
     if output.flow is not None and config.smoothness:
         terms["smoothness"] = config.smoothness * losses.flow_smoothness(output.flow)
+    if output.mask is not None and config.painting:
+        # Without it the head blends a blurred guess over the warped picture, and shows both.
+        terms["painting"] = config.painting * (1 - output.mask).mean()
     return terms
 
 
