@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler, DiffusionPipeline
 from diffusers.utils import BaseOutput
-from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -35,6 +34,7 @@ from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.motion_clip import MotionClip
+from animator.pixels import from_uint8, to_uint8
 from animator.portrait import Picture, PortraitPictures, portrait_pictures
 from animator.video import VideoReader
 from animator.windows import FrameNoise, Wavefront, plan_windows, regroup
@@ -56,17 +56,6 @@ class XNeMoPipelineOutput(BaseOutput):
     """
 
     frames: NDArray[np.uint8] | list[Image.Image] | Tensor
-
-
-def to_uint8(images: Tensor) -> Frames:
-    """Images (N, 3, H, W) in [-1, 1] -> uint8 (N, H, W, 3)."""
-    scaled = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return rearrange(scaled, "n c h w -> n h w c").cpu().numpy()
-
-
-def from_uint8(pictures: Frames) -> Tensor:
-    """uint8 (N, H, W, 3) -> images (N, 3, H, W), float32 in [-1, 1]."""
-    return rearrange(torch.from_numpy(pictures), "n h w c -> n c h w").float() / 127.5 - 1
 
 
 class XNeMoPipeline(DiffusionPipeline):
@@ -306,14 +295,16 @@ class XNeMoPipeline(DiffusionPipeline):
         denoise = GuidedDenoiser(self.unet, conditions, guidance_scale)
 
         device, dtype = self._execution_device, self.unet.dtype
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
-        timesteps = self.scheduler.timesteps
+        # A scheduler keeps its timesteps: with one of its own, this stream may run beside others.
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)
+        scheduler.set_timesteps(num_inference_steps, device=device)
+        timesteps = scheduler.timesteps
         noise = FrameNoise(seed, (self.unet.config.in_channels, height // factor, width // factor))
         windows = plan_windows(len(motion), window, overlap)
         with self.progress_bar(total=len(windows) * len(timesteps)) as bar:
 
             def start(frames: range) -> Tensor:
-                return noise(frames).to(device, dtype) * self.scheduler.init_noise_sigma
+                return noise(frames).to(device, dtype) * scheduler.init_noise_sigma
 
             def predict(latents: Tensor, frames: range, step: int) -> Tensor:
                 part = slice(frames.start, frames.stop)
@@ -327,7 +318,7 @@ class XNeMoPipeline(DiffusionPipeline):
 
             def advance(latents: Tensor, prediction: Tensor, step: int) -> Tensor:
                 # DDIM without noise (eta 0) keeps no state, so windows may be at different steps.
-                return self.scheduler.step(prediction, timesteps[step], latents, eta=0.0).prev_sample
+                return scheduler.step(prediction, timesteps[step], latents, eta=0.0).prev_sample
 
             yield from Wavefront(windows, len(timesteps), start, predict, advance)
 
@@ -368,7 +359,7 @@ class XNeMoPipeline(DiffusionPipeline):
         side = self.config.image_size
         pictures = self._pictures(portrait, (side, side), reference_face, select, detector)
         device, dtype = self._execution_device, self.gan_head.dtype
-        appearance = self.gan_head.appearance(from_uint8(pictures.image[None]).to(device, dtype))
+        appearance = self.gan_head.appearance(from_uint8(pictures.image[None], device).to(dtype))
         own = self._own_motion(pictures).to(dtype)
         with self.progress_bar(total=len(motion)) as bar:
             for first in range(0, len(motion), PREVIEW_BATCH):
@@ -389,7 +380,7 @@ class XNeMoPipeline(DiffusionPipeline):
             rounding: number format that reference features are rounded to before they are projected.
         """
         device, dtype = self._execution_device, self.unet.dtype
-        image = from_uint8(pictures.image[None]).to(device)
+        image = from_uint8(pictures.image[None], device)
         latents = encode_images(self.vae, image).to(dtype)
         embeds = self._image_embeds(pictures.image)
         features = self.reference_net(latents, embeds)
@@ -412,8 +403,7 @@ class XNeMoPipeline(DiffusionPipeline):
 
     def _encode_faces(self, crops: Frames) -> Tensor:
         """Face crops, uint8 (N, S, S, 3) -> motion latents (N, 512)."""
-        images = from_uint8(crops).to(self._execution_device, self.motion_encoder.dtype)
-        return self.motion_encoder.encode(images)
+        return self.motion_encoder.encode(from_uint8(crops, self._execution_device).to(self.motion_encoder.dtype))
 
     def _motion_tokens(self, latents: Tensor, boxes: Tensor) -> Tensor:
         """Motion latents (N, 512) and f_rts (N, 3) -> motion tokens (N, L, D) in the renderer's format."""

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from animator.errors import XNeMoError
-from animator.mediapipe_tasks import close_with, quiet_stderr
+from animator.mediapipe_tasks import close_with, open_face_landmarker, quiet_stderr
 
 # Numbers of MediaPipe's 478-point mesh.
 UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
@@ -87,27 +86,7 @@ class FaceLandmarker:
     """
 
     def __init__(self, model: str | Path) -> None:
-        try:
-            bundle = Path(model).read_bytes()
-        except OSError as error:
-            raise XNeMoError(f"{model}: cannot be read: {error.strerror or error}") from error
-        with quiet_stderr:
-            try:
-                import mediapipe
-                from mediapipe.tasks.python import BaseOptions, vision
-            except (ImportError, OSError) as error:
-                raise XNeMoError(f"mediapipe, which finds landmarks, cannot be loaded: {error}") from error
-            self._to_image = lambda frame: mediapipe.Image(mediapipe.ImageFormat.SRGB, frame)
-            options = vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_buffer=bundle),
-                output_face_blendshapes=True,
-                output_facial_transformation_matrixes=True,
-                num_faces=1,
-            )
-            try:
-                self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
-            except Exception as error:  # a damaged bundle fails in many ways, all of them the file's fault
-                raise XNeMoError(f"{model}: not a Face Landmarker that mediapipe can use ({error})") from error
+        self._landmarker, self._to_image = open_face_landmarker(Path(model), faces=1)
         self._finalizer = close_with(self, self._landmarker)
 
     def __enter__(self) -> FaceLandmarker:
@@ -132,7 +111,7 @@ class FaceLandmarker:
         names: tuple[str, ...] = ()
         for frame in frames:
             with quiet_stderr:
-                seen = self._landmarker.detect(self._to_image(np.ascontiguousarray(frame)))
+                seen = self._landmarker.detect(self._to_image(frame))
             found.append(bool(seen.face_landmarks))
             if not found[-1]:
                 blendshapes.append(np.full(BLENDSHAPES, np.nan))

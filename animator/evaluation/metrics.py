@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from animator.errors import XNeMoError
 from animator.evaluation.lpips import Lpips
 from animator.image import resize
+from animator.pixels import from_uint8
 
 SIDE = 256  # pixels; what the paper measures at
 
@@ -127,8 +127,4 @@ def lpips_distance(
 ) -> NDArray[np.float64]:
     """LPIPS v0.1 (AlexNet, learned linear layers, no spatial map) of RGB in [-1, 1], (T,)."""
     with torch.no_grad():
-        return lpips(_as_tensor(results, device), _as_tensor(targets, device)).double().cpu().numpy()
-
-
-def _as_tensor(frames: Frames, device: torch.device | str) -> torch.Tensor:
-    return rearrange(torch.from_numpy(frames).to(device), "t h w c -> t c h w").float() / 127.5 - 1
+        return lpips(from_uint8(results, device), from_uint8(targets, device)).double().cpu().numpy()

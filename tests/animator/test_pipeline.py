@@ -117,6 +117,18 @@ def test_first_frames_leave_before_the_last_ones_are_begun(pipeline: XNeMoPipeli
     stream.close()
 
 
+def test_two_streams_of_one_pipeline_do_not_disturb_each_other(
+    pipeline: XNeMoPipeline, pictures: PortraitPictures
+) -> None:
+    motion = motion_of(pipeline, 30)
+    options = {"window": 8, "overlap": 2}
+    alone = torch.cat(list(pipeline.stream_latents(pictures, motion, num_inference_steps=4, **options)))
+    first = pipeline.stream_latents(pictures, motion, num_inference_steps=4, **options)
+    pieces = [next(first)]
+    next(pipeline.stream_latents(pictures, motion, num_inference_steps=2, **options))
+    assert torch.equal(torch.cat([*pieces, *first]), alone)
+
+
 def test_output_types(pipeline: XNeMoPipeline, pictures: PortraitPictures) -> None:
     motion = motion_of(pipeline, 2)
     images = pipeline(pictures, motion, num_inference_steps=1, output_type="pil").frames

@@ -24,7 +24,8 @@ from animator.evaluation.protocols import (
 )
 from animator.evaluation.report import CrossEntry, SelfEntry, cross_report, markdown, self_report
 from animator.motion_clip import MotionClip
-from animator.pipeline import XNeMoPipeline, from_uint8
+from animator.pipeline import XNeMoPipeline
+from animator.pixels import from_uint8
 from animator.portrait import PortraitPictures, portrait_pictures
 from animator.video import VideoReader
 from animator.visuals import Row, contact_sheet
