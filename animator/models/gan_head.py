@@ -77,12 +77,17 @@ def identity_grid(height: int, width: int, device: torch.device, dtype: torch.dt
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Sample `image` (B, C, H, W) where `flow` (B, 2, h, w), resized to the image, points."""
+    """Sample `image` (B, C, H, W) where `flow` (B, 2, h, w), resized to the image, points.
+
+    In float32 whatever the format of the image: bfloat16 cannot tell neighbouring pixels of 256 apart, and torch's
+    half-precision `grid_sample` reads beyond the picture on CPUs.
+    """
     height, width = image.shape[-2:]
     if flow.shape[-2:] != (height, width):
         flow = F.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
-    grid = identity_grid(height, width, image.device, image.dtype) + flow.permute(0, 2, 3, 1)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = identity_grid(height, width, image.device, torch.float32) + flow.float().permute(0, 2, 3, 1)
+    sampled = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.to(image.dtype)
 
 
 class ModulatedConv(nn.Module):

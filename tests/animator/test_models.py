@@ -13,6 +13,7 @@ from torch import Tensor
 
 from animator.models.attention import Conditions, MotionSlot, PerFrameGroupNorm, ReferenceFeatures, Shared
 from animator.models.autoencoder import decode_latents, encode_images
+from animator.models.gan_head import warp
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from tests.animator import tiny
@@ -209,6 +210,15 @@ def test_saved_nets_come_back(tmp_path: Path, unet: MotionUNet, reference_net: R
         features = portraits(noise(0, 1, 4, 8, 8), noise(1, 1, 1, 8))
         expected = reference_net(noise(0, 1, 4, 8, 8), noise(1, 1, 1, 8))
     assert torch.equal(predict(loaded, reference=features), predict(unet, reference=expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_warp_in_half_precision_hits_the_pixels(dtype: torch.dtype) -> None:
+    picture = noise(0, 1, 3, 256, 256).to(dtype)
+    still, moved = torch.zeros(1, 2, 64, 64, dtype=dtype), torch.zeros(1, 2, 256, 256, dtype=dtype)
+    moved[:, 0] = 2 * 4 / 256
+    torch.testing.assert_close(warp(picture, still), picture, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(warp(picture, moved)[..., :-4], picture[..., 4:], atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", [AutoencoderKL, AutoencoderKLTemporalDecoder])
