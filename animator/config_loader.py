@@ -130,7 +130,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Any:
     texts: dict[str, str | None] = {}
     for word in overrides:
         name_of, value = _split(word, kinds, groups)
-        if name_of in kinds and "text" in kinds[name_of].kind:
+        if name_of in kinds and _is_text(kinds[name_of].kind):
             # Never through Hydra's grammar, in which brackets, quotes, commas and '${' mean something.
             texts[name_of] = None if value == "null" and "null" in kinds[name_of].kind else value
         else:
@@ -191,9 +191,14 @@ def _split(word: str, keys: dict[str, KeyInfo], groups: dict[str, str]) -> tuple
         near = near or [key for key in keys if key.split(".")[-1] == name.split(".")[-1]][:3]
         hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
         raise XNeMoError(f"unknown key {name!r}; {hint}")
-    elif "text" not in keys[name].kind and "${" in value:
+    elif not _is_text(keys[name].kind) and "${" in value:
         raise XNeMoError(f"{word}: a reference to another value is not allowed here; give the value itself")
     return name, value
+
+
+def _is_text(kind: str) -> bool:
+    """Whether a key holds one text (or null), and not, for example, a list of texts."""
+    return "text" in kind.split(" or ")
 
 
 def _check_value(info: KeyInfo) -> None:

@@ -46,6 +46,13 @@ def test_text_is_taken_as_it_stands(path: str) -> None:
     assert load_config("animate", [f"weights={path}"]).weights == path
 
 
+def test_lists_of_texts_are_lists() -> None:
+    blocks = load_config("architecture", ["animator=tiny", "animator.vae.block_out_channels=[8,8]"]).animator.vae
+    assert blocks.block_out_channels == [8, 8]
+    kinds = load_config("architecture", ["animator.unet.down_block_types=[A, B]"]).animator.unet.down_block_types
+    assert kinds == ["A", "B"]
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
