@@ -11,7 +11,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.image_processing_utils import BaseImageProcessor
 
 from animator.config import RuntimeConfig
 from animator.config_loader import load_config
@@ -69,7 +70,7 @@ def assemble_pipeline(
 
     Args:
         models: the networks; without an autoencoder the pipeline has the GAN head alone.
-        config: says the picture size and the renderer that is recommended.
+        config: says the picture size and, where there is an autoencoder, the renderer that is recommended.
         image_encoder: CLIP's vision tower, where the size uses an image token.
     """
     diffusion = models.vae is not None
@@ -81,9 +82,9 @@ def assemble_pipeline(
         scheduler=models.scheduler if diffusion else None,
         gan_head=models.gan_head,
         image_encoder=image_encoder,
-        feature_extractor=CLIPImageProcessor() if image_encoder is not None else None,
+        feature_extractor=None if image_encoder is None else build_feature_extractor(),
         image_size=config.image_size,
-        default_renderer=config.renderer,
+        default_renderer=config.renderer if diffusion else "gan",
     )
 
 
@@ -141,6 +142,14 @@ def build_image_encoder() -> CLIPVisionModelWithProjection:
             hidden_act="quick_gelu",
         )
     )
+
+
+def build_feature_extractor() -> BaseImageProcessor:
+    """Build the preprocessing of CLIP's vision tower."""
+    # Imported here: transformers warns at the import where torchvision is missing, and most sizes need no CLIP.
+    from transformers import CLIPImageProcessor
+
+    return CLIPImageProcessor()
 
 
 def animator_config(size: str, *overrides: str) -> AnimatorConfig:

@@ -13,7 +13,14 @@ from diffusers import UNet2DConditionModel
 
 import animator
 from animator import model_config
-from animator.builders import animator_config, build_animator, find_weights, resolve_device, resolve_dtype
+from animator.builders import (
+    animator_config,
+    assemble_pipeline,
+    build_animator,
+    find_weights,
+    resolve_device,
+    resolve_dtype,
+)
 from animator.config_loader import describe, group_options
 from animator.errors import XNeMoError
 from animator.models.discriminator import Discriminator
@@ -91,6 +98,14 @@ def test_the_same_seed_builds_the_same_animator_and_leaves_the_global_state_alon
     weights = [dict(part.unet.named_parameters())["conv_in.weight"] for part in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_weights_recommend_only_a_renderer_that_they_hold() -> None:
+    config = animator_config("tiny")
+    models = build_animator(config)
+    assert assemble_pipeline(models, config).config.default_renderer == "diffusion"
+    bare = assemble_pipeline(dataclasses.replace(models, vae=None), config)
+    assert bare.config.default_renderer == "gan"
 
 
 def test_auto_runs_in_float32_on_a_cpu() -> None:
