@@ -141,6 +141,11 @@ def asset_path(name: str) -> Path:
     return path
 
 
+def is_cached(name: str) -> bool:
+    """Whether an asset lies in the cache; nothing is fetched and no checksum compared."""
+    return _cached(ASSETS[name]).is_file()
+
+
 def _cached(asset: Asset) -> Path:
     return cache_dir() / f"{asset.wheel.name}-{asset.wheel.version}" / asset.filename
 

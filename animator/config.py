@@ -78,7 +78,11 @@ class DemoConfig(AnimateConfig):
     """Settings of `xnemo demo`."""
 
     portrait: str | None = key(None, "a portrait of your own; null: the astronaut that comes with scikit-image")
-    driving: str | None = key(None, "a driving clip of your own; null: a clip fetched once from the package index")
+    driving: str | None = key(
+        None,
+        "a driving clip of your own; null: a clip fetched once from the package index, and of it the 8 seconds from "
+        "9.8 s on, unless start or seconds say otherwise",
+    )
     output: str = key("outputs/demo", "folder for the videos and the contact sheet")
 
 

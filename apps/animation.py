@@ -21,7 +21,7 @@ from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
-from animator.video import VideoReader, VideoWriter, read_audio, write_wav
+from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
 
 SOUND_RATE = 48000
 
@@ -136,9 +136,7 @@ def open_video(path: str, runtime: RuntimeConfig) -> VideoReader:
     return VideoReader(path, cast(Literal["auto", "decord", "pyav"], runtime.reader))
 
 
-def read_motion(
-    pipeline: XNeMoPipeline, reader: VideoReader, face: FaceConfig, detector: FaceDetector
-) -> MotionClip:
+def read_motion(pipeline: XNeMoPipeline, reader: VideoReader, face: FaceConfig, detector: FaceDetector) -> MotionClip:
     """Read the motion of a video, with the face that the settings choose."""
     return pipeline.encode_motion(reader, face.select, face.max_gap, detector)
 
@@ -159,7 +157,7 @@ def at_model_rate(
         yield from draw(motion)
         return
     resampled = motion.resample(model_fps)
-    wanted = np.rint(np.arange(len(motion)) * (model_fps / motion.fps)).astype(int).clip(max=len(resampled) - 1)
+    wanted = resample_indices(len(resampled), model_fps, motion.fps, len(motion))
     repeats = np.bincount(wanted, minlength=len(resampled))
     done = 0
     for frames in draw(resampled):

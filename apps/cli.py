@@ -35,6 +35,9 @@ VERBS = {
     "demo": ("demo", "animate a real portrait with a real clip, and show both beside the result"),
 }
 
+# Packages that only some verbs need -> the extra of this project that brings them.
+EXTRAS = {"tensorboard": "train"}
+
 QUIET = {
     "GLOG_minloglevel": "3",
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -170,6 +173,8 @@ def _unexpected(error: Exception) -> str:
     text = " ".join(str(error).split()) or "no message"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return f"not enough memory ({text[:200]}); docs/troubleshooting.md says how to use less"
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return f"{error.name} is not installed; pip install 'xnemo-motion-suite[{EXTRAS[error.name]}]' brings it"
     return f"{type(error).__name__}: {text[:500]} (unexpected; --debug shows where)"
 
 

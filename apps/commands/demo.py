@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from apps.animation import Animation
 
+# The part of the fetched clip in which the face is free of hands; speech, a smile and a tilted head.
+DEMO_START, DEMO_SECONDS = 9.8, 8.0
 SHEET_COLUMNS = 8
 FACE_MARGIN = 2.2  # sides of the face that a picture of the driving clip shows
 
@@ -29,6 +32,8 @@ def run(files: list[str], config: DemoConfig, options: argparse.Namespace, conte
     folder = Path(config.output)
     portrait = config.portrait or demo_portrait()
     driving = config.driving or demo_driving()
+    if config.driving is None and config.start == 0 and config.seconds is None:
+        config = replace(config, start=DEMO_START, seconds=DEMO_SECONDS)
     if driving.endswith(".safetensors"):
         raise XNeMoError(f"{driving}: the demo shows the driving clip, so it needs a video; use xnemo animate")
     context.kept = f"{folder} holds what was finished"

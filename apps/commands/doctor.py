@@ -21,7 +21,7 @@ def run(files: list[str], config: DoctorConfig, options: argparse.Namespace, con
     """Look at everything and report; a missing part is reported, not an error."""
     import torch
 
-    from animator.assets import ASSETS, cache_dir
+    from animator.assets import ASSETS, cache_dir, is_cached
     from animator.builders import resolve_device, resolve_dtype
 
     device = resolve_device(config.device)
@@ -40,7 +40,7 @@ def run(files: list[str], config: DoctorConfig, options: argparse.Namespace, con
         "weights": _weights(config.weights),
         "memory": _memory(device, dtype),
         "cache": str(cache_dir()),
-        "assets": {name: {"cached": _cached(name), "licence": asset.licence} for name, asset in ASSETS.items()},
+        "assets": {name: {"cached": is_cached(name), "licence": asset.licence} for name, asset in ASSETS.items()},
     }
 
 
@@ -120,13 +120,6 @@ def _memory(device: Any, dtype: Any) -> dict[str, Any]:
     base = BASE_MB if device.type == "cpu" else 0
     needed = {size: round(base + estimate_of_size(size, dtype).total) for size in SIZES}
     return {"available_mb": round(available_memory_mb(device)), "needed_mb": needed}
-
-
-def _cached(name: str) -> bool:
-    """Whether the file lies in the cache, without fetching or checking it."""
-    from animator.assets import ASSETS, cache_dir
-
-    return next(cache_dir().rglob(ASSETS[name].filename), None) is not None
 
 
 VERB = Verb(

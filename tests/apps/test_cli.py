@@ -173,6 +173,16 @@ def test_doctor_reports_missing_weights_without_failing(xnemo: Xnemo, capsys: py
     assert not json.loads(capsys.readouterr().out)["weights"]["found"]
 
 
+@pytest.mark.slow
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['tensorboard'] = None; from apps.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "animator", f"output={tmp_path}"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: tensorboard is not installed; pip install")
+
+
 def test_demo_leaves_three_pictures_of_the_result(xnemo: Xnemo, driving: Path) -> None:
     outcome = xnemo("demo", f"driving={driving}", "output=shown", "start=0.1", "renderer=gan", "--json")
     assert outcome.code == 0, outcome.err
@@ -184,6 +194,13 @@ def test_demo_leaves_three_pictures_of_the_result(xnemo: Xnemo, driving: Path) -
     ]
     with VideoReader(report["side_by_side"]) as reader:
         assert (len(reader), reader.info.width, reader.info.has_audio) == (FRAMES - 3, 3 * 64, True)
+
+
+def test_the_demo_shows_a_clip_of_ones_own_from_its_beginning(xnemo: Xnemo, driving: Path) -> None:
+    """The part that is cut out of the fetched clip begins long after a short clip of the user's has ended."""
+    outcome = xnemo("demo", f"driving={driving}", "output=shown", "renderer=gan", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["frames"] == FRAMES
 
 
 @pytest.mark.slow
