@@ -296,10 +296,11 @@ def test_half_precision_stays_close(pictures: PortraitPictures, pipeline: XNeMoP
             net.load_state_dict(getattr(pipeline, name).state_dict())
     half.to(torch.bfloat16).set_progress_bar_config(disable=True)
     motion = motion_of(pipeline, 2)
-    exact = pipeline(pictures, motion, num_inference_steps=2, output_type="latent").frames
-    close = half(pictures, motion, num_inference_steps=2, output_type="latent").frames
+    # Without guidance, which multiplies the small difference of two random predictions, rounding included.
+    options = {"num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "latent"}
+    exact, close = (pipe(pictures, motion, **options).frames for pipe in (pipeline, half))
     assert close.dtype == torch.bfloat16
-    assert (close.float() - exact).norm() / exact.norm() < 0.1
+    assert (close.float() - exact).norm() / exact.norm() < 0.02
     assert half.preview(pictures, motion).frames.shape == (2, 64, 64, 3)
 
 
