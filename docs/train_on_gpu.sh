@@ -25,6 +25,6 @@ xnemo train animator animator="$size" crops="$crops" output="$output/gan" \
 mkdir -p "$output/start"
 cp -r "$output/gan/weights/motion_encoder" "$output/gan/weights/gan_head" "$output/autoencoder/weights/vae" "$output/start"
 xnemo train animator animator="$size" crops="$crops" output="$output/diffusion" start_from="$output/start" \
-    train_diffusion=true schedule.label_warm_up_steps=0 learning_rate=3e-4 \
+    train_diffusion=true image_size=256 schedule.label_warm_up_steps=0 learning_rate=3e-4 \
     schedule.max_minutes="$(share 55)" schedule.checkpoint_minutes=2 schedule.decay_minutes="$(share 5)" "$@"
 echo "$output/diffusion/weights"

@@ -18,11 +18,11 @@ from animator.errors import XNeMoError
 from animator.evaluation.lpips import Lpips
 from animator.image import write_image
 from animator.models.autoencoder import Autoencoder
+from animator.pixels import to_uint8
 from animator.training.config import TrainAutoencoderConfig
 from animator.training.crops import FaceCrops
 from animator.training.loop import Run, Terms, update
 from animator.training.state import AveragedWeights, TrainingState
-from animator.training.validation import to_uint8
 from animator.training.weights import load_networks
 from animator.visuals import Row, contact_sheet
 
@@ -139,7 +139,8 @@ def _validate(
     error = ((decoded - images) / 2).square().mean(dim=(1, 2, 3))
     psnr = (-10 * error.log10()).mean().item()
     writer.add_scalar("validation/psnr", psnr, state.step)
-    rows = [Row("original", to_uint8(images[:SHOWN])), Row(f"{psnr:.1f} dB", to_uint8(decoded[:SHOWN]))]
+    pictures = [list(to_uint8(x[:SHOWN])) for x in (images, decoded)]
+    rows = [Row("original", pictures[0]), Row(f"{psnr:.1f} dB", pictures[1])]
     write_image(output / f"validation_{state.step:07d}.png", contact_sheet(rows))
     return {"step": float(state.step), "minutes": state.seconds / 60, "psnr": psnr}
 

@@ -104,7 +104,7 @@ class TrainAnimatorConfig:
     train_diffusion: bool = key(True, "train reference net and motion UNet")
     train_encoder: bool = key(True, "train the motion encoder")
     diffusion_pairs: int = key(16, "pairs per step that the diffusion loss sees, at most `pairs`", minimum=1)
-    reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=1)
+    reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=0.99)
     condition_dropout: float = key(0.1, "share of samples with Eq. 2's negative condition", minimum=0, maximum=1)
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -66,26 +69,51 @@ class Run:
         clock = _Clock(schedule, state)
         with SummaryWriter(self.output / "log", purge_step=state.step) as writer, _progress(schedule, state) as bar:
             try:
-                for batch in clock.limit(batches):
-                    terms = step(batch, clock.rate_factor())
-                    state.step += 1
-                    if state.step % schedule.log_steps == 0:
-                        _log(writer, bar, terms, state)
-                    if clock.due("validate"):
-                        state.history.append(validate(writer))
-                    if clock.due("checkpoint"):
-                        state.save(self.output / CHECKPOINT)
+                with _interruption() as asked:
+                    for batch in clock.limit(batches):
+                        terms = step(batch, clock.rate_factor())
+                        state.step += 1
+                        if state.step % schedule.log_steps == 0:
+                            _log(writer, bar, terms, state)
+                        if clock.due("validate"):
+                            state.history.append(validate(writer))
+                        if clock.due("checkpoint"):
+                            state.save(self.output / CHECKPOINT)
+                        if asked.is_set():
+                            self._stop()
                 state.history.append(validate(writer))
             except NotFiniteError as error:
                 raise XNeMoError(
                     f"{self.output}: the loss {error} is not finite at step {state.step}; the last checkpoint is "
                     "kept, try a smaller learning_rate"
                 ) from error
-            except KeyboardInterrupt:
-                tqdm.write(f"stopped at step {state.step}; the same command goes on from {self.output / CHECKPOINT}")
-                state.save(self.output / CHECKPOINT)
-                raise
         state.save(self.output / CHECKPOINT)
+
+    def _stop(self) -> None:
+        """End between two steps, as Ctrl-C asked, with a checkpoint of all that was done."""
+        self.state.save(self.output / CHECKPOINT)
+        tqdm.write(f"stopped at step {self.state.step}; the same command goes on from {self.output / CHECKPOINT}")
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that no step is cut in two; a second one ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread may set signal handlers
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def update(optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: float, accelerator: Accelerator) -> None:

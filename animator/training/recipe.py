@@ -25,6 +25,7 @@ from animator.training.loop import Run, update
 from animator.training.pairs import PairBatch, PairSampler
 from animator.training.state import AveragedWeights, TrainingState
 from animator.training.steps import (
+    R1_INTERVAL,
     LabelHead,
     Losses,
     discriminator_losses,
@@ -36,7 +37,6 @@ from animator.training.steps import (
 from animator.training.validation import Validator
 from animator.training.weights import load_networks, save_pipeline
 
-R1_INTERVAL = 16  # StyleGAN2's lazy regularisation
 WEIGHTS = "weights"  # folder of the finished weights, inside the run's output
 
 
@@ -57,6 +57,8 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
             "train_diffusion=true needs a trained autoencoder: run `xnemo train autoencoder` and name its weights "
             "with start_from=, or set train_diffusion=false"
         )
+    if not config.train_encoder and "motion_encoder" not in trained:
+        raise XNeMoError("train_encoder=false needs a trained motion encoder; name its weights with start_from=")
     state = train(config, models)
     for name, average in state.averages.items():
         getattr(models, name).load_state_dict(average.values)
@@ -90,6 +92,9 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
     # Before averages and optimisers are made or loaded, because these follow the weights to where they are.
     for module in modules.values():
         module.to(accelerator.device).train()
+    if not config.train_encoder:
+        # The statistics of its normalisations would move as well, and with them the encoder's id.
+        models.motion_encoder.eval()
     kept = {name: AveragedWeights(m, config.ema_decay) for name, m in modules.items() if hasattr(m, "save_pretrained")}
     state = TrainingState(modules, _optimizers(config, modules), kept, {"noise": noise})
     run = Run(state, config.schedule, Path(config.output))
@@ -116,6 +121,13 @@ def _check(config: TrainAnimatorConfig) -> None:
         raise XNeMoError("losses.perceptual is on but perceptual_weights names no file; name one or set it to 0")
     if not (config.train_gan or config.train_diffusion):
         raise XNeMoError("nothing to train: train_gan and train_diffusion are both off")
+    if config.schedule.label_warm_up_steps and not config.losses.label:
+        raise XNeMoError("losses.label=0 leaves nothing to learn in the warm-up; set schedule.label_warm_up_steps=0")
+    judged = config.animator.discriminator.image_size
+    if config.losses.adversarial and judged != config.image_size:
+        raise XNeMoError(
+            f"image_size={config.image_size}, but animator.discriminator.image_size={judged}; make them equal"
+        )
 
 
 def _trained_modules(

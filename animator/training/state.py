@@ -106,10 +106,3 @@ class TrainingState:
         self.step = content["step"]
         self.seconds = content["seconds"]
         self.history = content["history"]
-
-
-def averaged_copy(state: TrainingState, name: str, into: nn.Module) -> nn.Module:
-    """Load the averaged weights of module `name` into `into`, a module of the same architecture, in eval mode."""
-    values: dict[str, Tensor] = state.averages[name].values
-    into.load_state_dict(values)
-    return into.eval()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Losses = dict[str, Tensor]
 
+R1_INTERVAL = 16  # StyleGAN2's lazy regularisation
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -99,7 +101,8 @@ def discriminator_losses(
     fake_logits, _ = discriminator(output.image.detach())
     terms = {"discriminator": losses.discriminator_loss(real_logits, fake_logits)}
     if penalise:
-        terms["r1"] = config.gradient_penalty * losses.gradient_penalty(real_logits, real)
+        # Taken at every sixteenth step only, with so many times the weight.
+        terms["r1"] = R1_INTERVAL * config.gradient_penalty * losses.gradient_penalty(real_logits, real)
     return terms
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -13,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from animator.evaluation.lpips import Lpips
 from animator.image import write_image
 from animator.models import AnimatorModels
+from animator.pixels import to_uint8
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
 from animator.training.pairs import PairSampler
@@ -23,12 +23,6 @@ from animator.visuals import Row, contact_sheet
 PAIRS = 24
 SHOWN = 8
 SEED = 1234
-
-
-def to_uint8(images: Tensor) -> list[np.ndarray]:
-    """Images (N, 3, H, W) in [-1, 1] -> N uint8 arrays (H, W, 3)."""
-    scaled = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return list(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
 class Validator:
@@ -58,13 +52,16 @@ class Validator:
         target = self.batch.swap(self.batch.images)
         figures = {"step": float(state.step), "minutes": state.seconds / 60}
         figures["l1_copy"] = _l1(self.batch.images, target)
-        rows = [Row("reference", to_uint8(self.batch.images[:SHOWN])), Row("driving", to_uint8(target[:SHOWN]))]
+        rows = [
+            Row("reference", list(to_uint8(self.batch.images[:SHOWN]))),
+            Row("driving", list(to_uint8(target[:SHOWN]))),
+        ]
         if "gan_head" in state.averages:
             head = copy.deepcopy(models.gan_head).cpu().eval()
             head.load_state_dict(state.averages["gan_head"].values)
             drawn = generate(head, motion, self.batch, self.config).image.clamp(-1, 1)
             figures["l1_gan"] = _l1(drawn, target)
-            rows.append(Row("GAN head", to_uint8(drawn[:SHOWN])))
+            rows.append(Row("GAN head", list(to_uint8(drawn[:SHOWN]))))
             if perceptual is not None:
                 network = copy.deepcopy(perceptual).cpu()
                 figures["lpips_gan"] = network(drawn, target).mean().item()

@@ -58,6 +58,9 @@ def save_pipeline(models: AnimatorModels, config: AnimatorConfig, trained: set[s
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline = assemble_pipeline(models, config)
+    if "gan_head" not in trained:
+        pipeline.register_modules(gan_head=None)
+        pipeline.register_to_config(default_renderer="diffusion")
     pipeline.to(torch.float16).save_pretrained(partial)
     pipeline.to(torch.float32)
     if folder.exists():

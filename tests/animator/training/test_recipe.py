@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,12 +152,24 @@ def test_an_interruption_keeps_the_steps_that_were_done(tmp_path: Path) -> None:
 
     def step(batch: int, rate: float) -> dict[str, Tensor]:
         if batch == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+        with torch.no_grad():
+            layer.weight.fill_(batch)  # what comes after Ctrl-C still belongs to the step
         return {"loss": torch.zeros(())}
 
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run.loop(iter(range(9)), step, lambda writer: {})
-    assert checkpoint(tmp_path)["step"] == 3
+    assert checkpoint(tmp_path)["step"] == 4
+    assert checkpoint(tmp_path)["modules"]["layer"]["weight"].item() == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_frozen_encoder_keeps_its_id(crops_folder: Path, tmp_path: Path) -> None:
+    first = train_animator(settings(crops_folder, tmp_path / "first", 1))
+    frozen = settings(crops_folder, tmp_path / "next", 2, f"start_from={first}", "train_encoder=false")
+    ids = [XNeMoPipeline.from_pretrained(weights).encoder_id for weights in (first, train_animator(frozen))]
+    assert ids[0] == ids[1]
 
 
 def test_weights_without_diffusion_load_and_hold_the_head_alone(crops_folder: Path, tmp_path: Path) -> None:
