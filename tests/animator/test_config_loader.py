@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from animator import config
+from animator.builders import animator_config
 from animator.config_loader import describe, load_config
 from animator.errors import XNeMoError
 
@@ -47,7 +48,7 @@ def test_text_is_taken_as_it_stands(path: str) -> None:
 
 
 def test_lists_of_texts_are_lists() -> None:
-    blocks = load_config("architecture", ["animator=tiny", "animator.vae.block_out_channels=[8,8]"]).animator.vae
+    blocks = animator_config("tiny", "animator.vae.block_out_channels=[8,8]").vae
     assert blocks.block_out_channels == [8, 8]
     kinds = load_config("architecture", ["animator.unet.down_block_types=[A, B]"]).animator.unet.down_block_types
     assert kinds == ["A", "B"]
