@@ -27,6 +27,7 @@ from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop, face_crops, track_faces
 from animator.files import sha256_of
 from animator.guidance import GuidedDenoiser, PortraitConditions
+from animator.image import resize
 from animator.models.autoencoder import decode_chunks, default_chunk, downsampling, encode_images
 from animator.models.gan_head import GanHead
 from animator.models.identity import encoder_id
@@ -359,14 +360,16 @@ class XNeMoPipeline(DiffusionPipeline):
         side = self.config.image_size
         pictures = self._pictures(portrait, (side, side), reference_face, select, detector)
         device, dtype = self._execution_device, self.gan_head.dtype
-        appearance = self.gan_head.appearance(from_uint8(pictures.image[None], device).to(dtype))
+        box = torch.tensor([pictures.box], device=device)
+        appearance = self.gan_head.appearance(from_uint8(pictures.image[None], device).to(dtype), box)
         own = self._own_motion(pictures).to(dtype)
         with self.progress_bar(total=len(motion)) as bar:
             for first in range(0, len(motion), PREVIEW_BATCH):
                 part = slice(first, first + PREVIEW_BATCH)
                 tokens = self._motion_tokens(motion.latents[part], motion.boxes[part]).to(dtype)
                 count = len(tokens)
-                drawn = self.gan_head.generate(appearance.expand(count), tokens, own.expand(count, -1, -1))
+                rts = motion.boxes[part].to(device)
+                drawn = self.gan_head.generate(appearance.expand(count), tokens, own.expand(count, -1, -1), rts)
                 yield to_uint8(drawn.image)
                 bar.update(count)
 
@@ -398,7 +401,8 @@ class XNeMoPipeline(DiffusionPipeline):
     ) -> PortraitPictures:
         face_size = self.motion_encoder.config.image_size
         if isinstance(portrait, PortraitPictures):
-            return portrait_pictures(portrait.image, size, face_size, portrait.face)
+            image, face = resize(portrait.image, size), resize(portrait.face, (face_size, face_size))
+            return PortraitPictures(image, face, portrait.box)
         return portrait_pictures(portrait, size, face_size, reference_face, select, detector)
 
     def _encode_faces(self, crops: Frames) -> Tensor:

@@ -19,15 +19,18 @@ Picture = str | Path | Image.Image | NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class PortraitPictures:
-    """The two pictures that the models read of a portrait.
+    """What the models read of a portrait.
 
     Attributes:
         image: the picture to animate, uint8 (height, width, 3).
         face: the face, cropped for the motion encoder, uint8 (S, S, 3).
+        box: centre x, y and longer side of the face's box in `image`, in [-1, 1] coordinates (the picture's width
+            is 2). The default is where a portrait's crop has it.
     """
 
     image: NDArray[np.uint8]
     face: NDArray[np.uint8]
+    box: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
 
 def as_array(picture: Picture) -> NDArray[np.uint8]:
@@ -59,7 +62,7 @@ def portrait_pictures(
 
     Args:
         portrait: a picture with a face, which is found and cropped; or a crop made earlier. Together with
-            `reference_face` it is a ready crop that is only resized.
+            `reference_face` it is a ready crop that is only resized, its face in the middle and half as wide.
         size: width and height of the picture to animate, in pixels.
         face_size: side of the motion encoder's input.
         reference_face: the portrait's face as a ready crop.
@@ -89,4 +92,11 @@ def portrait_pictures(
         crop = crop_portrait(image, box, size[0])
     height, width = image.shape[:2]
     face = crop_face(image, face_box_square(box, width, height), face_size)
-    return PortraitPictures(resize(crop.image, size), face)
+    return PortraitPictures(resize(crop.image, size), face, _relative_box(crop))
+
+
+def _relative_box(crop: PortraitCrop) -> tuple[float, float, float]:
+    """The face's box as `PortraitPictures` has it."""
+    x0, y0, x1, y1 = crop.box
+    unit = 2 / crop.image.shape[1]
+    return (x0 + x1) / 2 * unit - 1, (y0 + y1) / 2 * unit - 1, max(x1 - x0, y1 - y0) * unit

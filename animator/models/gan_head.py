@@ -7,7 +7,8 @@ instant preview of the motion.
 With `warp=True` the generator is anchored to the reference as in LIA (Wang et al. 2022, which the paper cites for
 its head): its layers see the reference's features, predict a flow from coarse to fine that warps the reference at
 full resolution, and paint only what the reference cannot show. That is sharp from the first minutes of training,
-which the plain generator is not.
+which the plain generator is not. Where f_rts says that the face as a whole goes, the flow takes it from the start
+(`similarity_flow`); what is learnt is the rest: rotation and expression.
 
 Tensors are (batch, channels, height, width); flows are (batch, 2, height, width), backward displacements (x, y) in
 the [-1, 1] coordinates of `grid_sample`.
@@ -27,6 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ResNetBackbone, ResNetConfig
 
+# Distances from the face's centre, in sides of its box, between which the similarity flow fades out.
+SIMILARITY_START = 0.6
+SIMILARITY_END = 1.6
+
 
 @dataclass(frozen=True)
 class GanAppearance:
@@ -36,11 +41,13 @@ class GanAppearance:
         image: the reference, (B, 3, S, S) in [-1, 1].
         embedding: f_app, (B, appearance_dim).
         features: ResNet feature maps by their side in pixels; empty unless the generator warps.
+        box: where the face is, see `GanHead.appearance`, (B, 3).
     """
 
     image: Tensor
     embedding: Tensor
     features: dict[int, Tensor]
+    box: Tensor
 
     def expand(self, frames: int) -> GanAppearance:
         """The same reference for each of `frames` frames, without copying it."""
@@ -48,9 +55,8 @@ class GanAppearance:
         def repeat(x: Tensor) -> Tensor:
             return x.expand(frames, *x.shape[1:])
 
-        return GanAppearance(
-            repeat(self.image), repeat(self.embedding), {side: repeat(x) for side, x in self.features.items()}
-        )
+        features = {side: repeat(x) for side, x in self.features.items()}
+        return GanAppearance(repeat(self.image), repeat(self.embedding), features, repeat(self.box))
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,28 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     grid = identity_grid(height, width, image.device, torch.float32) + flow.float().permute(0, 2, 3, 1)
     sampled = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled.to(image.dtype)
+
+
+def similarity_flow(box: Tensor, rts: Tensor, side: int) -> Tensor:
+    """The flow that moves and scales the face as f_rts says, and fades out around it.
+
+    Args:
+        box: the reference's face, (B, 3): centre x, y and longer side in [-1, 1] coordinates.
+        rts: dx / s_r, dy / s_r, s_d / s_r, (B, 3).
+        side: of the flow in pixels.
+    Returns:
+        (B, 2, side, side), float32.
+    """
+    box, rts = box.float(), rts.float()
+    points = identity_grid(side, side, box.device, torch.float32)
+    centre, length = box[:, None, None, :2], box[:, None, None, 2:]
+    moved, ratio = centre + length * rts[:, None, None, :2], rts[:, None, None, 2:]
+    from_face = points - moved
+    distance = from_face.norm(dim=-1, keepdim=True) / (length * ratio)
+    near = ((SIMILARITY_END - distance) / (SIMILARITY_END - SIMILARITY_START)).clamp(0, 1)
+    # Smoothstep: neither edge shows in the picture.
+    weight = near * near * (3 - 2 * near)
+    return ((centre + from_face / ratio - points) * weight).permute(0, 3, 1, 2)
 
 
 class ModulatedConv(nn.Module):
@@ -177,11 +205,11 @@ class Generator(nn.Module):
             )
             previous = width
 
-    def forward(self, appearance: GanAppearance, style: Tensor, levels: int | None = None) -> GanOutput:
+    def forward(self, appearance: GanAppearance, style: Tensor, rts: Tensor, levels: int | None = None) -> GanOutput:
         """Draw; `levels` uses only the coarsest so many resolutions."""
         x: Tensor | None = None
         rgb: Tensor | None = None
-        flow_mask: Tensor | None = None
+        flow_mask: Tensor | None = None  # what the blocks add to the similarity flow, and the mask's logits
         if self.constant is not None:
             x = self.constant.expand(len(style), -1, -1, -1)
         for level, block in enumerate(cast(list[SynthesisBlock], list(self.blocks)[:levels])):
@@ -191,7 +219,7 @@ class Generator(nn.Module):
                 x, rgb = _upsample(x), _upsample(rgb)
                 flow_mask = None if flow_mask is None else _upsample(flow_mask)
             if self.warp:
-                x = self._with_reference(x, appearance, side, flow_mask)
+                x = self._with_reference(x, appearance, side, rts, flow_mask)
             assert x is not None
             x = block(x, style)
             painted = block.to_rgb(x, style)
@@ -204,19 +232,21 @@ class Generator(nn.Module):
         painted = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
         if flow_mask is None:
             return GanOutput(painted)
-        flow = flow_mask[:, :2]
+        flow = similarity_flow(appearance.box, rts, flow_mask.shape[-1]) + flow_mask[:, :2]
         mask = torch.sigmoid(flow_mask[:, 2:] / self.FLOW_SCALE + self.MASK_BIAS)
         visible = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
         return GanOutput(warp(appearance.image, flow) * visible + painted * (1 - visible), flow, mask)
 
     @staticmethod
-    def _with_reference(x: Tensor | None, appearance: GanAppearance, side: int, flow_mask: Tensor | None) -> Tensor:
+    def _with_reference(
+        x: Tensor | None, appearance: GanAppearance, side: int, rts: Tensor, flow_mask: Tensor | None
+    ) -> Tensor:
         """Append what the reference shows at this resolution, moved by the flow found so far."""
         shown = appearance.features.get(side)
         if shown is None:
             shown = F.interpolate(appearance.image, size=(side, side), mode="area")
-        if flow_mask is not None:
-            shown = warp(shown, flow_mask[:, :2])
+        flow = similarity_flow(appearance.box, rts, side)
+        shown = warp(shown, flow if flow_mask is None else flow + flow_mask[:, :2])
         return shown if x is None else torch.cat([x, shown], dim=1)
 
 
@@ -281,23 +311,30 @@ class GanHead(ModelMixin, ConfigMixin):
         self.mapping = nn.Sequential(*layers)
         self.generator = Generator(tuple(generator_channels), generator_base, side_channels, style_dim, warp)
 
-    def appearance(self, reference: Tensor) -> GanAppearance:
+    def appearance(self, reference: Tensor, box: Tensor) -> GanAppearance:
         """Encode the reference once.
 
         Args:
             reference: (B, 3, S, S) in [-1, 1], any S of at least `appearance_size` is best.
+            box: the detector's box of its face, (B, 3): centre x, y and longer side in [-1, 1] coordinates (a face
+                as wide as the picture has side 2); only the warp branch reads it.
         Returns:
-            f_app and, for the warp branch, the feature maps and the picture itself.
+            f_app and, for the warp branch, the feature maps, the picture itself and the box.
         """
         size = self.config.appearance_size
         small = F.interpolate(reference, size=(size, size), mode="area")
         maps = self.resnet(small).feature_maps
         embedding = self.to_appearance(maps[-1].mean(dim=(2, 3)))
         features = {x.shape[-1]: x for x in maps} if self.config.warp else {}
-        return GanAppearance(reference, embedding, features)
+        return GanAppearance(reference, embedding, features, box)
 
     def generate(
-        self, appearance: GanAppearance, tokens: Tensor, reference_tokens: Tensor, levels: int | None = None
+        self,
+        appearance: GanAppearance,
+        tokens: Tensor,
+        reference_tokens: Tensor,
+        rts: Tensor,
+        levels: int | None = None,
     ) -> GanOutput:
         """Draw the reference with the driver's motion.
 
@@ -306,15 +343,22 @@ class GanHead(ModelMixin, ConfigMixin):
             tokens: motion tokens with f_rts fused in, (B, 32, 16).
             reference_tokens: the reference's own motion tokens with f_rts (0, 0, 1), (B, 32, 16); only the warp
                 branch reads them.
+            rts: the driver's f_rts, (B, 3), which `tokens` hold as well; only the warp branch reads it.
             levels: use only so many of the generator's resolutions, the coarsest first (training grows it).
         """
         parts = [appearance.embedding, tokens.flatten(1)]
         if self.config.warp:
             parts.append(reference_tokens.flatten(1))
-        return self.generator(appearance, self.mapping(torch.cat(parts, dim=1)), levels)
+        return self.generator(appearance, self.mapping(torch.cat(parts, dim=1)), rts, levels)
 
     def forward(
-        self, reference: Tensor, tokens: Tensor, reference_tokens: Tensor, levels: int | None = None
+        self,
+        reference: Tensor,
+        box: Tensor,
+        tokens: Tensor,
+        reference_tokens: Tensor,
+        rts: Tensor,
+        levels: int | None = None,
     ) -> GanOutput:
         """`appearance` and `generate` in one call, for training."""
-        return self.generate(self.appearance(reference), tokens, reference_tokens, levels)
+        return self.generate(self.appearance(reference, box), tokens, reference_tokens, rts, levels)

@@ -107,7 +107,9 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         image_size: side of the square face crop in pixels, a multiple of 8 (the last linear layer fixes it).
         channels: channels after the first convolution, of the first block, and of the hourglass.
         hourglass_depth: number of halvings inside the hourglass.
-        landmark_channels: channels of FAN's heat maps before they are reduced to one.
+        landmark_channels: channels of FAN's heat maps.
+        squeeze_channels: channels that they are reduced to before the last linear layer. One, as released, is enough
+            for 28 x 28 cells; of the 10 x 10 of a small encoder, one channel learns the mouth much later than 16.
         attention_dim: token width of the three patch attentions.
         attention_heads: their number of heads.
         norm_groups: groups of the GroupNorm before each patch attention.
@@ -123,6 +125,7 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         channels: tuple[int, int, int] = (64, 128, 256),
         hourglass_depth: int = 4,
         landmark_channels: int = 68,
+        squeeze_channels: int = 1,
         attention_dim: int = 1024,
         attention_heads: int = 8,
         norm_groups: int = 32,
@@ -152,8 +155,8 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         self.top_conv = nn.Sequential(nn.Conv2d(trunk, trunk, 1), nn.BatchNorm2d(trunk))
         self.attention3 = attention(trunk, patch=2)
         self.landmark_conv = nn.Sequential(nn.Conv2d(trunk, landmark_channels, 1), nn.BatchNorm2d(landmark_channels))
-        self.squeeze = nn.Conv2d(landmark_channels, 1, 3, stride=2, padding=1)
-        self.to_latent = nn.Linear(grid**2, latent_dim)
+        self.squeeze = nn.Conv2d(landmark_channels, squeeze_channels, 3, stride=2, padding=1)
+        self.to_latent = nn.Linear(squeeze_channels * grid**2, latent_dim)
 
         self.box_mlp = nn.Sequential(nn.Linear(3, box_dim), nn.ReLU(), nn.Linear(box_dim, box_dim))
         self.fusion = nn.Linear(latent_dim + box_dim, latent_dim)

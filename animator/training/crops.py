@@ -20,6 +20,7 @@ from torch import Tensor
 from animator.errors import XNeMoError
 
 SCHEMA = 1
+LABEL_FLOOR = 0.02  # keeps the noise of expressions that hardly occur from being blown up
 FIELDS = ("clip", "frame", "centre", "size", "crop_side", "landmarks", "blendshapes", "rotation")
 
 
@@ -82,10 +83,22 @@ class FaceCrops:
         first = self.clips[clip]["first"]
         return range(first, first + self.clips[clip]["frames"])
 
+    def label_scale(self) -> Tensor:
+        """How much each of `motion_labels` moves within a clip: mean standard deviation, and a floor, (L,)."""
+        labels = motion_labels(self.blendshapes, self.rotation)
+        clips = [self.rows(number) for number in range(len(self.clips))]
+        deviations = [labels[rows.start : rows.stop].std(dim=0, correction=0) for rows in clips]
+        return torch.stack(deviations).mean(dim=0) + LABEL_FLOOR
+
     def images(self, rows: Tensor) -> Tensor:
         """Frames as (n, 3, S, S) float in [-1, 1]."""
         picked = torch.from_numpy(self.frames[rows.numpy()])
         return picked.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def motion_labels(blendshapes: Tensor, rotation: Tensor) -> Tensor:
+    """Blendshapes (N, 52) and the first two columns of the rotation (N, 3, 3) in one tensor, (N, 58)."""
+    return torch.cat([blendshapes, rotation[:, :, :2].flatten(1)], dim=1)
 
 
 def rts_between(crops: FaceCrops, reference: Tensor, driving: Tensor) -> Tensor:

@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from animator.models.gan_head import identity_grid
+
 # MediaPipe face mesh: outlines of the lips and of the two eyes.
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
+LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+# Groups of points that move against each other: the mouth with the chin, an eye with its brow.
+EXPRESSIVE_PARTS = (LIPS + INNER_LIPS + (152, 175, 199), RIGHT_EYE + RIGHT_BROW, LEFT_EYE + LEFT_BROW)
+PART_SIZE = 64  # pixels to which mouth and eyes are enlarged
 
 
 def region_weights(landmarks: Tensor, size: int, background: float, face: float, eyes: float, mouth: float) -> Tensor:
@@ -27,15 +34,42 @@ def region_weights(landmarks: Tensor, size: int, background: float, face: float,
     weights = torch.full((len(landmarks), size, size), float(background), device=landmarks.device)
     parts = ((slice(None), face, 0.05), (RIGHT_EYE, eyes, 0.6), (LEFT_EYE, eyes, 0.6), (LIPS, mouth, 0.4))
     for points, weight, margin in parts:
-        region = landmarks[:, points]
-        low, high = region.amin(dim=1), region.amax(dim=1)
-        pad = (high - low).amin(dim=1, keepdim=True) * margin
-        low, high = low - pad, high + pad
-        inside_x = (line >= low[:, :1]) & (line <= high[:, :1])
-        inside_y = (line >= low[:, 1:]) & (line <= high[:, 1:])
-        inside = inside_y[:, :, None] & inside_x[:, None, :]
+        inside = _box_of(landmarks[:, points], line, margin)
         weights = torch.where(inside, weights.clamp(min=weight), weights)
     return (weights / weights.mean(dim=(1, 2), keepdim=True))[:, None]
+
+
+def _box_of(points: Tensor, line: Tensor, margin: float) -> Tensor:
+    """Which pixels lie in the box of points (B, L, 2), widened by `margin` of its shorter side, (B, S, S) bool.
+
+    `line` (S,) holds the coordinates of the pixels along either axis.
+    """
+    low, high = points.amin(dim=1), points.amax(dim=1)
+    pad = (high - low).amin(dim=1, keepdim=True) * margin
+    low, high = low - pad, high + pad
+    inside_x = (line >= low[:, :1]) & (line <= high[:, :1])
+    inside_y = (line >= low[:, 1:]) & (line <= high[:, 1:])
+    return inside_y[:, :, None] & inside_x[:, None, :]
+
+
+def face_parts(images: Tensor, landmarks: Tensor) -> Tensor:
+    """Mouth and eyes of each picture, enlarged to PART_SIZE pixels.
+
+    Args:
+        images: (B, 3, S, S).
+        landmarks: (B, 478, 2) in [-1, 1].
+    Returns:
+        (2B, 3, PART_SIZE, PART_SIZE): all mouths, then all pairs of eyes.
+    """
+    cuts = []
+    for points in (LIPS, RIGHT_EYE + LEFT_EYE):
+        part = landmarks[:, list(points)]
+        low, high = part.amin(dim=1), part.amax(dim=1)
+        side = (high - low).amax(dim=1) * 0.65  # half of the square's side: a margin on each side of the part
+        grid = identity_grid(PART_SIZE, PART_SIZE, images.device, images.dtype) * side[:, None, None, None]
+        grid = grid + ((low + high) / 2)[:, None, None, :]
+        cuts.append(F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False))
+    return torch.cat(cuts)
 
 
 def reconstruction_loss(images: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -76,14 +110,44 @@ def landmark_flow_loss(flow: Tensor, target_landmarks: Tensor, reference_landmar
     Returns:
         Mean L1 distance, in half picture widths.
     """
-    sampled = F.grid_sample(
-        flow, target_landmarks[:, :, None, :], mode="bilinear", padding_mode="border", align_corners=False
-    )
-    found = target_landmarks + sampled[..., 0].transpose(1, 2)
+    found = _followed(flow, target_landmarks)
     weight = torch.ones(target_landmarks.shape[1], device=flow.device)
     weight[list(LIPS + INNER_LIPS + RIGHT_EYE + LEFT_EYE)] = 4
     distance = (found - reference_landmarks).abs().sum(dim=-1)
     return (distance * weight).mean() / weight.mean()
+
+
+def landmark_shape_loss(flow: Tensor, target_landmarks: Tensor, reference_landmarks: Tensor) -> Tensor:
+    """The landmark flow within each expressive part, after the part's mean error is taken off.
+
+    Not in the paper. How far a mouth opens is a hundredth of the picture, and the head's own place is uncertain by
+    more than that: in the absolute loss the mouth would be heard last.
+
+    Args and returns: as `landmark_flow_loss`; the mean over the parts.
+    """
+    error = _followed(flow, target_landmarks) - reference_landmarks
+    parts = [error[:, list(points)] for points in EXPRESSIVE_PARTS]
+    return torch.stack([(part - part.mean(dim=1, keepdim=True)).abs().sum(dim=-1).mean() for part in parts]).mean()
+
+
+def _followed(flow: Tensor, points: Tensor) -> Tensor:
+    """Where the flow (B, 2, R, R) leads from points (B, L, 2) in [-1, 1]."""
+    sampled = F.grid_sample(flow, points[:, :, None, :], mode="bilinear", padding_mode="border", align_corners=False)
+    return points + sampled[..., 0].transpose(1, 2)
+
+
+def painted_share(mask: Tensor, landmarks: Tensor) -> Tensor:
+    """Mean share of painting outside the mouth, whose inside a reference with closed lips cannot show.
+
+    Without this term the head blends a blurred guess over the warped picture, and shows both.
+
+    Args:
+        mask: share of the warped reference, (B, 1, R, R) in [0, 1].
+        landmarks: of the target, (B, 478, 2) in [-1, 1].
+    """
+    line = (torch.arange(mask.shape[-1], device=mask.device) + 0.5) * (2 / mask.shape[-1]) - 1
+    outside = ~_box_of(landmarks[:, list(LIPS)], line, margin=0.0)
+    return ((1 - mask[:, 0]) * outside).mean()
 
 
 def flow_smoothness(flow: Tensor) -> Tensor:
@@ -91,17 +155,21 @@ def flow_smoothness(flow: Tensor) -> Tensor:
     return (flow.diff(dim=-1).abs().mean() + flow.diff(dim=-2).abs().mean()) / 2
 
 
-def label_loss(predicted: Tensor, blendshapes: Tensor, rotation: Tensor) -> Tensor:
+def label_loss(predicted: Tensor, labels: Tensor) -> Tensor:
     """Regression of blendshapes and head rotation, the warm-up of the small model's motion encoder.
 
+    Half of it is the regression itself, half that of the difference between the two frames of a pair: these show one
+    person, so the difference is motion alone, while the values also hold how the labelling network sees a face.
+
     Args:
-        predicted: (B, 52 + 6): blendshapes and the first two columns of the rotation matrix.
-        blendshapes: (B, 52) in [0, 1].
-        rotation: (B, 3, 3).
+        predicted: (2P, L), sample i and i + P of one clip, in units of how much each label moves within a clip.
+        labels: (2P, L), likewise.
     """
-    columns = rotation[:, :, :2].flatten(1)
-    count = blendshapes.shape[1]
-    # Most blendshapes are near 0 most of the time; the factor brings both parts to one scale.
-    return 4 * F.smooth_l1_loss(predicted[:, :count], blendshapes, beta=0.05) + 2 * F.l1_loss(
-        predicted[:, count:], columns
+
+    def difference(x: Tensor) -> Tensor:
+        first, second = x.chunk(2)
+        return first - second
+
+    return F.smooth_l1_loss(predicted, labels, beta=0.5) + F.smooth_l1_loss(
+        difference(predicted), difference(labels), beta=0.5
     )

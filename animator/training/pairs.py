@@ -24,6 +24,7 @@ class PairBatch:
     Attributes:
         images: all frames, (2P, 3, S, S) in [-1, 1]; frame i + P is the partner of frame i.
         crops: augmented face crops of the same frames for the motion encoder, (2P, 3, E, E).
+        boxes: the face in each frame: centre x, y and longer side in [-1, 1] coordinates, (2P, 3).
         rts: f_rts of the partner relative to each frame, (2P, 3).
         landmarks: (2P, 478, 2) in [-1, 1].
         blendshapes: (2P, 52).
@@ -32,6 +33,7 @@ class PairBatch:
 
     images: Tensor
     crops: Tensor
+    boxes: Tensor
     rts: Tensor
     landmarks: Tensor
     blendshapes: Tensor
@@ -134,4 +136,5 @@ class PairSampler:
         images = full
         if self.image_size != full.shape[-1]:
             images = F.interpolate(full, size=(self.image_size, self.image_size), mode="area")
-        return PairBatch(images, cut, rts, landmarks * 2 - 1, blendshapes, rotation)
+        boxes = torch.cat([centre * 2 - 1, self.crops.size[rows, None] * 2], dim=1)
+        return PairBatch(images, cut, boxes, rts, landmarks * 2 - 1, blendshapes, rotation)

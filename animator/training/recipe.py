@@ -87,7 +87,7 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
         perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        label_head = LabelHead(models.motion_encoder.config.latent_dim, len(crops.blendshape_names))
+        label_head = LabelHead(models.motion_encoder.config.latent_dim, crops.label_scale())
     modules = _trained_modules(config, models, label_head)
     # Before averages and optimisers are made or loaded, because these follow the weights to where they are.
     for module in modules.values():

@@ -14,6 +14,7 @@ from animator.models.gan_head import GanHead, GanOutput
 from animator.models.motion_encoder import MotionEncoder
 from animator.training import losses
 from animator.training.config import LossConfig
+from animator.training.crops import motion_labels
 from animator.training.pairs import PairBatch
 
 if TYPE_CHECKING:
@@ -46,16 +47,29 @@ def encode_motion(encoder: MotionEncoder, batch: PairBatch) -> Motion:
     return Motion(latents, encoder.fuse(PairBatch.swap(latents), batch.rts), encoder.fuse(latents, neutral))
 
 
-class LabelHead(nn.Sequential):
-    """Linear read-out of blendshapes and head rotation from the normalised f_mot; used in training only."""
+class LabelHead(nn.Module):
+    """Linear read-out of blendshapes and head rotation from the normalised f_mot; used in training only.
 
-    def __init__(self, latent_dim: int, blendshapes: int) -> None:
-        super().__init__(nn.LayerNorm(latent_dim), nn.Linear(latent_dim, blendshapes + 6))
+    Args:
+        latent_dim: length of f_mot.
+        scale: how much each label moves within a clip, (L,); predictions are in these units.
+    """
+
+    def __init__(self, latent_dim: int, scale: Tensor) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(latent_dim)
+        self.linear = nn.Linear(latent_dim, len(scale))
+        self.register_buffer("scale", scale)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """f_mot (N, latent_dim) -> labels in units of `scale`, (N, L)."""
+        return self.linear(self.norm(latents))
 
 
 def label_losses(head: LabelHead, motion: Motion, batch: PairBatch, weight: float) -> Losses:
     """The label term; see `losses.label_loss`."""
-    return {"label": weight * losses.label_loss(head(motion.latents), batch.blendshapes, batch.rotation)}
+    labels = motion_labels(batch.blendshapes, batch.rotation) / head.get_buffer("scale")
+    return {"label": weight * losses.label_loss(head(motion.latents), labels)}
 
 
 def gan_losses(
@@ -74,6 +88,10 @@ def gan_losses(
     terms = {"l1": config.reconstruction * losses.reconstruction_loss(output.image, target, weights)}
     if perceptual is not None:
         terms["lpips"] = config.perceptual * perceptual(output.image, target).mean()
+        if config.perceptual_parts:
+            shown = losses.face_parts(output.image, target_landmarks)
+            wanted = losses.face_parts(target, target_landmarks)
+            terms["lpips_parts"] = config.perceptual_parts * perceptual(shown, wanted).mean()
     if discriminator is not None:
         fake_logits, fake_features = discriminator(output.image)
         with torch.no_grad():
@@ -84,11 +102,13 @@ def gan_losses(
     if output.flow is not None and config.landmark_flow:
         flow = losses.landmark_flow_loss(output.flow, target_landmarks, batch.landmarks)
         terms["landmark_flow"] = config.landmark_flow * flow
+    if output.flow is not None and config.landmark_shape:
+        shape = losses.landmark_shape_loss(output.flow, target_landmarks, batch.landmarks)
+        terms["landmark_shape"] = config.landmark_shape * shape
     if output.flow is not None and config.smoothness:
         terms["smoothness"] = config.smoothness * losses.flow_smoothness(output.flow)
     if output.mask is not None and config.painting:
-        # Without it the head blends a blurred guess over the warped picture, and shows both.
-        terms["painting"] = config.painting * (1 - output.mask).mean()
+        terms["painting"] = config.painting * losses.painted_share(output.mask, target_landmarks)
     return terms
 
 
@@ -108,4 +128,4 @@ def discriminator_losses(
 
 def generate(head: GanHead, motion: Motion, batch: PairBatch, config: TrainAnimatorConfig) -> GanOutput:
     """Draw each frame with its partner's motion."""
-    return head(batch.images, motion.tokens, motion.reference_tokens, config.generator_levels)
+    return head(batch.images, batch.boxes, motion.tokens, motion.reference_tokens, batch.rts, config.generator_levels)

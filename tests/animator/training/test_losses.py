@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from animator.training.losses import (
+    EXPRESSIVE_PARTS,
     INNER_LIPS,
     LEFT_EYE,
     LIPS,
+    PART_SIZE,
     RIGHT_EYE,
     discriminator_loss,
+    face_parts,
     feature_matching_loss,
     flow_smoothness,
     generator_adversarial_loss,
     gradient_penalty,
     label_loss,
     landmark_flow_loss,
+    landmark_shape_loss,
+    painted_share,
     reconstruction_loss,
     region_weights,
 )
@@ -128,12 +133,46 @@ def test_smoothness_is_the_mean_step_between_neighbours() -> None:
     assert flow_smoothness(torch.ones(1, 2, 4, 4)).item() == 0
 
 
-def test_label_loss_joins_blendshapes_and_the_rotations_first_two_columns() -> None:
-    blendshapes = torch.zeros(1, 52)
-    rotation = torch.tensor([[[1.0, 2.0, 9.0], [3.0, 4.0, 9.0], [5.0, 6.0, 9.0]]])
-    columns = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
-    predicted = torch.cat([blendshapes, columns], dim=1)
-    assert label_loss(predicted, blendshapes, rotation).item() == 0
-    # Beyond beta = 0.05 the smooth L1 is |d| - beta / 2.
-    off = torch.cat([blendshapes + 0.1, columns + 0.5], dim=1)
-    assert label_loss(off, blendshapes, rotation).item() == pytest.approx(4 * (0.1 - 0.025) + 2 * 0.5, rel=1e-5)
+def test_shape_does_not_mind_where_a_part_lies() -> None:
+    target = face_mesh()
+    flow = torch.zeros(1, 2, 16, 16)
+    # Every part is elsewhere in the reference, each by its own way: nothing has changed its shape.
+    moved = target.clone()
+    for number, points in enumerate(EXPRESSIVE_PARTS):
+        moved[0, list(points)] += torch.tensor([0.1 * number + 0.1, -0.05])
+    assert landmark_shape_loss(flow, target, moved).item() == pytest.approx(0, abs=1e-6)
+    # One point of an eye's 26 is 0.2 off; the part's mean takes 0.2 / 26 of it.
+    eye = EXPRESSIVE_PARTS[1]
+    moved[0, eye[0], 1] += 0.2
+    expected = (0.2 - 0.2 / len(eye) + (len(eye) - 1) * 0.2 / len(eye)) / len(eye) / len(EXPRESSIVE_PARTS)
+    assert landmark_shape_loss(flow, target, moved).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_painting_inside_the_mouth_is_free() -> None:
+    line = (torch.arange(100) + 0.5) / 50 - 1
+    mouth = ((line[None, :] - 0.0).abs() < 0.05) & ((line[:, None] - 0.3).abs() < 0.05)
+    assert painted_share(torch.where(mouth, 0.0, 1.0)[None, None], face_mesh()).item() == 0
+    elsewhere = painted_share(torch.where(mouth, 1.0, 0.0)[None, None], face_mesh()).item()
+    assert elsewhere == pytest.approx(1 - 0.05**2, abs=1e-3)
+
+
+def test_face_parts_are_mouth_and_eyes_enlarged() -> None:
+    line = (torch.arange(200) + 0.5) / 100 - 1
+    picture = torch.stack([line.expand(200, 200), line[:, None].expand(200, 200), torch.zeros(200, 200)])[None]
+    mouth, eyes = face_parts(picture, face_mesh())
+    assert mouth.shape == (3, PART_SIZE, PART_SIZE)
+    # Red is x and green is y. The lips are 0.1 wide, about (0, 0.3); with margins the square's side is 0.13.
+    assert torch.allclose(mouth[:2].mean(dim=(1, 2)), torch.tensor([0.0, 0.3]), atol=1e-3)
+    assert (mouth[0, 0, -1] - mouth[0, 0, 0]).item() == pytest.approx(0.13 * (PART_SIZE - 1) / PART_SIZE, abs=2e-3)
+    # The eyes together reach from -0.35 to 0.35, about (0, -0.3).
+    assert torch.allclose(eyes[:2].mean(dim=(1, 2)), torch.tensor([0.0, -0.3]), atol=1e-3)
+    assert (eyes[0, 0, -1] - eyes[0, 0, 0]).item() == pytest.approx(0.91 * (PART_SIZE - 1) / PART_SIZE, abs=2e-3)
+
+
+def test_half_of_the_label_loss_is_the_difference_within_a_pair() -> None:
+    labels = torch.tensor([[0.0, 1.0], [3.0, -1.0]])
+    assert label_loss(labels, labels).item() == 0
+    # Off by 1 throughout: the values cost |d| - beta / 2 = 0.75, the differences are right.
+    assert label_loss(labels + 1, labels).item() == pytest.approx(0.75)
+    # One of the pair off by 1: half of the values, and all of the differences.
+    assert label_loss(labels + torch.tensor([[1.0], [0.0]]), labels).item() == pytest.approx(0.75 / 2 + 0.75)
