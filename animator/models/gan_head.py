@@ -67,11 +67,13 @@ class GanOutput:
         image: (B, 3, S, S), clamped to [-1, 1] only by the caller.
         flow: backward flow at the generator's resolution, (B, 2, R, R); None without the warp branch.
         mask: how much of each pixel comes from the warped reference, (B, 1, R, R) in [0, 1]; None without it.
+        painted: what is painted where the mask leaves room, (B, 3, S, S); None without it.
     """
 
     image: Tensor
     flow: Tensor | None = None
     mask: Tensor | None = None
+    painted: Tensor | None = None
 
 
 def identity_grid(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -144,15 +146,40 @@ class ModulatedConv(nn.Module):
         return y + self.bias[:, None, None]
 
 
+class FlowHead(nn.Module):
+    """Flow as a sum of one map per channel, each as strong as a linear function of the change in motion says.
+
+    Face models with expressions as linear displacements are the precedent: a fixed change of expression moves every
+    point of a face by nearly the same way. No change gives no flow.
+    """
+
+    def __init__(self, channels: int, motion_dim: int) -> None:
+        super().__init__()
+        self.strength = nn.Linear(motion_dim, channels, bias=False)
+        nn.init.zeros_(self.strength.weight)
+        self.maps = nn.Conv2d(channels, 2, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, change: Tensor) -> Tensor:
+        """Features (B, C, h, w) and the driver's motion minus the reference's (B, D) -> (B, 2, h, w)."""
+        return self.maps(x * self.strength(change)[:, :, None, None])
+
+
 class SynthesisBlock(nn.Module):
     """Two modulated convolutions at one resolution, and the heads that read them.
 
     `side_channels` are the reference's channels that enter at this resolution (0: none). A `grown` block adds to a
-    coarser one and starts without effect, so that a generator can be trained coarse first and grow.
+    coarser one and starts without effect, so that a generator can be trained coarse first and grow. With a
+    `motion_dim` the block has the heads of the warp branch.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, side_channels: int, style_dim: int, flow: bool, grown: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        side_channels: int,
+        style_dim: int,
+        motion_dim: int | None,
+        grown: bool,
     ) -> None:
         super().__init__()
         self.conv1 = ModulatedConv(in_channels + side_channels, out_channels, 3, style_dim)
@@ -160,10 +187,11 @@ class SynthesisBlock(nn.Module):
         self.to_rgb = ModulatedConv(out_channels, 3, 1, style_dim, demodulate=False)
         if grown:
             nn.init.zeros_(self.to_rgb.weight)
-        self.to_flow = nn.Conv2d(out_channels, 3, 3, padding=1) if flow else None
-        if self.to_flow is not None:
-            # Starts as "the reference, unmoved": no flow, and a mask that trusts the warped picture.
-            for start in self.to_flow.parameters():
+        # They start as "the reference, unmoved": no flow, and a mask that trusts the warped picture.
+        self.to_flow = FlowHead(out_channels, motion_dim) if motion_dim is not None else None
+        self.to_mask = nn.Conv2d(out_channels, 1, 3, padding=1) if motion_dim is not None else None
+        if self.to_mask is not None:
+            for start in self.to_mask.parameters():
                 nn.init.zeros_(start)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -183,33 +211,41 @@ class Generator(nn.Module):
         base: side of the coarsest resolution in pixels.
         side_channels: the reference's channels by side; empty without the warp branch.
         style_dim: length of the style code.
-        warp: predict a flow and blend the warped reference with what is painted.
+        motion_dim: length of a frame's motion, which the warp branch reads; None is a generator without it.
     """
 
     FLOW_SCALE = 0.25  # keeps the early flow small against the picture, whatever the learning rate
     MASK_BIAS = 3.0  # sigmoid(3) = 0.95 of each pixel comes from the reference at the start
+    MASK_LIMIT = 6.0  # logits level off here: a mask that is shut for good could never open for a mouth
 
     def __init__(
-        self, channels: tuple[int, ...], base: int, side_channels: dict[int, int], style_dim: int, warp: bool
+        self,
+        channels: tuple[int, ...],
+        base: int,
+        side_channels: dict[int, int],
+        style_dim: int,
+        motion_dim: int | None,
     ) -> None:
         super().__init__()
         self.base = base
-        self.warp = warp
-        self.constant = nn.Parameter(torch.randn(1, channels[0], base, base)) if not warp else None
+        self.constant = nn.Parameter(torch.randn(1, channels[0], base, base)) if motion_dim is None else None
         self.blocks = nn.ModuleList()
-        previous = channels[0] if not warp else 0
+        previous = channels[0] if motion_dim is None else 0
         for level, width in enumerate(channels):
             side = base * 2**level
             self.blocks.append(
-                SynthesisBlock(previous, width, side_channels.get(side, 0), style_dim, flow=warp, grown=level > 0)
+                SynthesisBlock(previous, width, side_channels.get(side, 0), style_dim, motion_dim, grown=level > 0)
             )
             previous = width
 
-    def forward(self, appearance: GanAppearance, style: Tensor, rts: Tensor, levels: int | None = None) -> GanOutput:
-        """Draw; `levels` uses only the coarsest so many resolutions."""
+    def forward(
+        self, appearance: GanAppearance, style: Tensor, change: Tensor, rts: Tensor, levels: int | None = None
+    ) -> GanOutput:
+        """Draw; `change` is the driver's motion minus the reference's, `levels` the number of resolutions used."""
         x: Tensor | None = None
         rgb: Tensor | None = None
-        flow_mask: Tensor | None = None  # what the blocks add to the similarity flow, and the mask's logits
+        learnt: Tensor | None = None  # what the blocks add to the similarity flow
+        mask: Tensor | None = None  # logits
         if self.constant is not None:
             x = self.constant.expand(len(style), -1, -1, -1)
         for level, block in enumerate(cast(list[SynthesisBlock], list(self.blocks)[:levels])):
@@ -217,36 +253,39 @@ class Generator(nn.Module):
             if level:
                 assert x is not None and rgb is not None
                 x, rgb = _upsample(x), _upsample(rgb)
-                flow_mask = None if flow_mask is None else _upsample(flow_mask)
-            if self.warp:
-                x = self._with_reference(x, appearance, side, rts, flow_mask)
+                learnt = None if learnt is None else _upsample(learnt)
+                mask = None if mask is None else _upsample(mask)
+            if self.constant is None:
+                x = self._with_reference(x, appearance, side, rts, learnt)
             assert x is not None
             x = block(x, style)
             painted = block.to_rgb(x, style)
             rgb = painted if rgb is None else rgb + painted
-            if block.to_flow is not None:
-                change = block.to_flow(x) * self.FLOW_SCALE
-                flow_mask = change if flow_mask is None else flow_mask + change
+            if block.to_flow is not None and block.to_mask is not None:
+                added = block.to_flow(x, change) * self.FLOW_SCALE
+                learnt = added if learnt is None else learnt + added
+                mask = block.to_mask(x) if mask is None else mask + block.to_mask(x)
         assert rgb is not None
         size = appearance.image.shape[-2:]
         painted = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
-        if flow_mask is None:
+        if learnt is None or mask is None:
             return GanOutput(painted)
-        flow = similarity_flow(appearance.box, rts, flow_mask.shape[-1]) + flow_mask[:, :2]
-        mask = torch.sigmoid(flow_mask[:, 2:] / self.FLOW_SCALE + self.MASK_BIAS)
+        flow = similarity_flow(appearance.box, rts, learnt.shape[-1]) + learnt
+        mask = torch.sigmoid(self.MASK_LIMIT - F.softplus(self.MASK_LIMIT - self.MASK_BIAS - mask))
         visible = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
-        return GanOutput(warp(appearance.image, flow) * visible + painted * (1 - visible), flow, mask)
+        image = warp(appearance.image, flow) * visible + painted * (1 - visible)
+        return GanOutput(image, flow, mask, painted)
 
     @staticmethod
     def _with_reference(
-        x: Tensor | None, appearance: GanAppearance, side: int, rts: Tensor, flow_mask: Tensor | None
+        x: Tensor | None, appearance: GanAppearance, side: int, rts: Tensor, learnt: Tensor | None
     ) -> Tensor:
         """Append what the reference shows at this resolution, moved by the flow found so far."""
         shown = appearance.features.get(side)
         if shown is None:
             shown = F.interpolate(appearance.image, size=(side, side), mode="area")
         flow = similarity_flow(appearance.box, rts, side)
-        shown = warp(shown, flow if flow_mask is None else flow + flow_mask[:, :2])
+        shown = warp(shown, flow if learnt is None else flow + learnt)
         return shown if x is None else torch.cat([x, shown], dim=1)
 
 
@@ -309,7 +348,9 @@ class GanHead(ModelMixin, ConfigMixin):
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), nn.LeakyReLU(0.2)]
         self.mapping = nn.Sequential(*layers)
-        self.generator = Generator(tuple(generator_channels), generator_base, side_channels, style_dim, warp)
+        self.generator = Generator(
+            tuple(generator_channels), generator_base, side_channels, style_dim, motion_dim if warp else None
+        )
 
     def appearance(self, reference: Tensor, box: Tensor) -> GanAppearance:
         """Encode the reference once.
@@ -346,10 +387,13 @@ class GanHead(ModelMixin, ConfigMixin):
             rts: the driver's f_rts, (B, 3), which `tokens` hold as well; only the warp branch reads it.
             levels: use only so many of the generator's resolutions, the coarsest first (training grows it).
         """
-        parts = [appearance.embedding, tokens.flatten(1)]
+        # Tokens are as large as the encoder likes; AdamW's steps in the layers that read them must not be.
+        motion, own = (F.layer_norm(x.flatten(1), (self.config.motion_dim,)) for x in (tokens, reference_tokens))
+        parts = [appearance.embedding, motion]
         if self.config.warp:
-            parts.append(reference_tokens.flatten(1))
-        return self.generator(appearance, self.mapping(torch.cat(parts, dim=1)), rts, levels)
+            parts.append(own)
+        change = (motion - own) / math.sqrt(self.config.motion_dim)
+        return self.generator(appearance, self.mapping(torch.cat(parts, dim=1)), change, rts, levels)
 
     def forward(
         self,

@@ -26,6 +26,7 @@ class LossConfig:
     landmark_flow: float = key(0.0, "landmarks under the warp branch's flow; not in the paper", minimum=0)
     landmark_shape: float = key(0.0, "the same within mouth, eyes and brows, without their place", minimum=0)
     smoothness: float = key(0.0, "smoothness of the warp branch's flow", minimum=0)
+    painted_mouth: float = key(0.0, "L1 of what the warp branch would paint in the mouth", minimum=0)
     painting: float = key(0.0, "share of the picture, but for the mouth, that is painted instead of warped", minimum=0)
     background: float = key(1.0, "relative weight of background pixels in Eq. 3", minimum=0)
     face: float = key(1.0, "relative weight of face pixels in Eq. 3", minimum=0)

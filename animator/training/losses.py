@@ -136,6 +136,21 @@ def _followed(flow: Tensor, points: Tensor) -> Tensor:
     return points + sampled[..., 0].transpose(1, 2)
 
 
+def painted_mouth_loss(painted: Tensor, targets: Tensor, landmarks: Tensor) -> Tensor:
+    """L1 of what is painted, in the mouth's box alone, whether or not the mask shows it.
+
+    A closed mask hands no gradient to what it hides, and nothing would be there when a mouth first opens.
+
+    Args:
+        painted: (B, 3, S, S).
+        targets: (B, 3, S, S) in [-1, 1].
+        landmarks: of the targets, (B, 478, 2) in [-1, 1].
+    """
+    line = (torch.arange(targets.shape[-1], device=targets.device) + 0.5) * (2 / targets.shape[-1]) - 1
+    inside = _box_of(landmarks[:, list(LIPS)], line, margin=0.0)[:, None]
+    return ((painted - targets).abs() * inside).sum() / (3 * inside.sum()).clamp(min=1)
+
+
 def painted_share(mask: Tensor, landmarks: Tensor) -> Tensor:
     """Mean share of painting outside the mouth, whose inside a reference with closed lips cannot show.
 

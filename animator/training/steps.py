@@ -107,6 +107,9 @@ def gan_losses(
         terms["landmark_shape"] = config.landmark_shape * shape
     if output.flow is not None and config.smoothness:
         terms["smoothness"] = config.smoothness * losses.flow_smoothness(output.flow)
+    if output.painted is not None and config.painted_mouth:
+        mouth = losses.painted_mouth_loss(output.painted, target, target_landmarks)
+        terms["painted_mouth"] = config.painted_mouth * mouth
     if output.mask is not None and config.painting:
         terms["painting"] = config.painting * losses.painted_share(output.mask, target_landmarks)
     return terms

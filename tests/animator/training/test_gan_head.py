@@ -44,7 +44,7 @@ def test_an_untrained_head_that_warps_shows_the_reference(head: GanHead, inputs:
     output = head(*inputs)
     assert output.flow is not None and output.mask is not None
     assert output.flow.abs().max() < 1e-6
-    assert torch.allclose(output.mask, torch.tensor(0.9526), atol=1e-4)  # sigmoid(3)
+    assert torch.allclose(output.mask, torch.tensor(0.95), atol=0.01)
     assert (output.image - inputs[0]).abs().mean() < 0.1
 
 

@@ -24,6 +24,7 @@ from animator.training.losses import (
     label_loss,
     landmark_flow_loss,
     landmark_shape_loss,
+    painted_mouth_loss,
     painted_share,
     reconstruction_loss,
     region_weights,
@@ -154,6 +155,15 @@ def test_painting_inside_the_mouth_is_free() -> None:
     assert painted_share(torch.where(mouth, 0.0, 1.0)[None, None], face_mesh()).item() == 0
     elsewhere = painted_share(torch.where(mouth, 1.0, 0.0)[None, None], face_mesh()).item()
     assert elsewhere == pytest.approx(1 - 0.05**2, abs=1e-3)
+
+
+def test_the_painted_mouth_is_compared_in_its_box_alone() -> None:
+    line = (torch.arange(100) + 0.5) / 50 - 1
+    mouth = ((line[None, :] - 0.0).abs() < 0.051) & ((line[:, None] - 0.3).abs() < 0.051)
+    targets = torch.zeros(1, 3, 100, 100)
+    assert painted_mouth_loss(torch.where(mouth, 0.0, 1.0).expand_as(targets), targets, face_mesh()).item() == 0
+    off = torch.where(mouth, -0.25, 1.0).expand_as(targets)
+    assert painted_mouth_loss(off, targets, face_mesh()).item() == pytest.approx(0.25)
 
 
 def test_face_parts_are_mouth_and_eyes_enlarged() -> None:
