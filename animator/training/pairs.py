@@ -39,6 +39,10 @@ class PairBatch:
     blendshapes: Tensor
     rotation: Tensor
 
+    def to(self, device: torch.device) -> PairBatch:
+        """The same batch on a device."""
+        return PairBatch(**{name: x.to(device) for name, x in vars(self).items()})
+
     @staticmethod
     def swap(x: Tensor) -> Tensor:
         """Each sample's partner: (2P, ...) -> (2P, ...)."""

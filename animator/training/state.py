@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,17 @@ from animator.errors import XNeMoError
 from animator.files import atomic_path
 
 CHECKPOINT_SCHEMA = 1
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Keep a module in evaluation mode for the length of a with block."""
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)
 
 
 class AveragedWeights:
@@ -42,6 +55,26 @@ class AveragedWeights:
         """Take over an average that was kept, on whatever device it lies."""
         for key, value in self.values.items():
             value.copy_(values[key])
+
+    @contextmanager
+    def applied_to(self, module: nn.Module) -> Iterator[None]:
+        """Let the module work with its average, in evaluation mode, for the length of a with block.
+
+        The two change places tensor by tensor and back again, bit for bit, so that no further copy is held.
+        """
+        with evaluating(module):
+            self._exchange(module)
+            try:
+                yield
+            finally:
+                self._exchange(module)
+
+    @torch.no_grad()
+    def _exchange(self, module: nn.Module) -> None:
+        for key, value in module.state_dict().items():
+            before = value.clone()
+            value.copy_(self.values[key])
+            self.values[key].copy_(before)
 
 
 @dataclass

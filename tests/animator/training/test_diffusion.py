@@ -1,0 +1,84 @@
+"""The denoising loss asks for what the scheduler says that the denoiser predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from animator.builders import animator_config, build_animator
+from animator.config_loader import load_config
+from animator.errors import XNeMoError
+from animator.models import AnimatorModels
+from animator.models.autoencoder import decode_latents, encode_images
+from animator.training.crops import FaceCrops
+from animator.training.diffusion import denoising_target, diffusion_loss, draw
+from animator.training.pairs import PairBatch, PairSampler
+from animator.training.steps import encode_motion
+
+KINDS = ("epsilon", "v_prediction", "sample")
+
+
+def silent(kind: str) -> AnimatorModels:
+    """A tiny animator whose denoiser predicts zero, whatever it sees."""
+    models = build_animator(animator_config("tiny", f"animator.scheduler.prediction_type={kind}"))
+    torch.nn.init.zeros_(models.unet.conv_out.weight)
+    torch.nn.init.zeros_(models.unet.conv_out.bias)
+    return models
+
+
+@pytest.fixture
+def batch(crops_folder: Path) -> PairBatch:
+    return PairSampler(FaceCrops.open(crops_folder), "train", 64, 32, None, 0).batch(2, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_predicts_the_target_finds_the_clean_latents(kind: str) -> None:
+    scheduler = DDIMScheduler(clip_sample=False, prediction_type=kind)
+    scheduler.set_timesteps(10)
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    for timestep in scheduler.timesteps:
+        timesteps = timestep.expand(3)
+        target = denoising_target(scheduler, clean, noise, timesteps)
+        found = scheduler.step(target, timestep, scheduler.add_noise(clean, noise, timesteps)).pred_original_sample
+        torch.testing.assert_close(found, clean, atol=1e-3, rtol=1e-3)
+
+
+def test_another_prediction_type_is_refused() -> None:
+    with pytest.raises(XNeMoError, match="prediction_type=flow: cannot be trained"):
+        denoising_target(DDIMScheduler(prediction_type="flow"), *torch.zeros(2, 1, 4, 8, 8), torch.zeros(1).long())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_loss_of_predicting_nothing_is_the_targets_power(kind: str, batch: PairBatch) -> None:
+    models = silent(kind)
+    config = load_config("train_animator", ["animator=tiny", "diffusion_pairs=2"])
+    motion = encode_motion(models.motion_encoder, batch)
+    loss = diffusion_loss(models, motion, batch, config, torch.Generator().manual_seed(3))
+    # The same draws in the same order.
+    generator = torch.Generator().manual_seed(3)
+    clean = PairBatch.swap(encode_images(models.vae, batch.images))
+    noise = torch.randn(clean.shape, generator=generator)
+    timesteps = torch.randint(1000, (4,), generator=generator)
+    level = models.scheduler.alphas_cumprod[timesteps][:, None, None, None]
+    targets = {
+        "epsilon": noise,
+        "sample": clean,
+        # Salimans and Ho 2022, appendix D
+        "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * clean,
+    }
+    torch.testing.assert_close(loss, targets[kind].square().mean())
+
+
+@torch.no_grad()
+def test_drawing_ends_at_what_the_denoiser_says(batch: PairBatch) -> None:
+    """A denoiser that sees the same clean latents at every step, zero, has drawn them."""
+    models = silent("sample")
+    motion = encode_motion(models.motion_encoder, batch)
+    drawn = draw(models, motion, batch.images[:3], 4, torch.Generator().manual_seed(0))
+    expected = decode_latents(models.vae, torch.zeros(3, 4, 16, 16))
+    torch.testing.assert_close(drawn, expected, atol=1e-4, rtol=1e-4)
