@@ -42,6 +42,11 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     Raises:
         XNeMoError: settings that do not go together, data that cannot be read, or a loss that is not finite.
     """
+    if config.animator.vae.temporal:
+        raise XNeMoError(
+            "animator.vae.temporal=true: the decoder that sees neighbouring frames is Stable Video Diffusion's and is "
+            "not trained here; set animator.vae.temporal=false for one of your own"
+        )
     if config.perceptual and config.perceptual_weights is None:
         raise XNeMoError("perceptual is on but perceptual_weights names no file; name one or set it to 0")
     accelerator = Accelerator(mixed_precision=config.mixed_precision)

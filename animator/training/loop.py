@@ -27,7 +27,7 @@ Terms = dict[str, Tensor]
 
 
 class NotFiniteError(Exception):
-    """Loss terms, named by the message, are infinite or not numbers."""
+    """What the message names, loss terms or the gradient, is infinite or no number."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Run:
             step: makes one update from a batch and the learning rate's factor, and returns the weighted loss terms.
             validate: returns the figures of this moment.
         Raises:
-            XNeMoError: a loss is not finite; nothing that came of it is kept.
+            XNeMoError: a loss or a gradient is not finite; nothing that came of it is kept.
         """
         state, schedule = self.state, self.schedule
         clock = _Clock(schedule, state)
@@ -84,8 +84,8 @@ class Run:
                 state.history.append(validate(writer))
             except NotFiniteError as error:
                 raise XNeMoError(
-                    f"{self.output}: the loss {error} is not finite at step {state.step}; the last checkpoint is "
-                    "kept, try a smaller learning_rate"
+                    f"{self.output}: {error} is not finite at step {state.step}; the last checkpoint is kept, try a "
+                    "smaller learning_rate"
                 ) from error
         state.save(self.output / CHECKPOINT)
 
@@ -120,18 +120,21 @@ def update(optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: fl
     """One optimiser step on the sum of the terms at learning rate `rate`, the gradient's norm clipped to `clip`.
 
     Raises:
-        NotFiniteError: a term is not finite; nothing was changed. (Going on is worse than useless: the gradient of
-            `grid_sample` at positions that are no numbers ends the process.)
+        NotFiniteError: a term or the gradient is not finite; no parameter was changed. (Going on is worse than useless:
+            the gradient of `grid_sample` at positions that are no numbers ends the process.)
     """
     bad = [name for name, term in terms.items() if not torch.isfinite(term)]
     if bad:
-        raise NotFiniteError(", ".join(bad))
+        raise NotFiniteError(f"the loss {', '.join(bad)}")
     loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     for group in optimizer.param_groups:
         group["lr"] = rate
-        accelerator.clip_grad_norm_(group["params"], clip)
+        norm = accelerator.clip_grad_norm_(group["params"], clip)
+        # A finite loss may have an infinite slope (a root at zero), and clipping makes that a gradient of NaN.
+        if not torch.isfinite(norm):
+            raise NotFiniteError(f"the gradient of {', '.join(terms)}")
     optimizer.step()
 
 

@@ -50,6 +50,7 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     Raises:
         XNeMoError: settings that do not go together, data that cannot be read, or a loss that is not finite.
     """
+    _check(config)
     models = build_animator(config.animator, config.seed)
     trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
     if config.train_diffusion and "vae" not in trained:
@@ -74,7 +75,6 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
     Returns:
         The finished state; its averages hold the weights worth keeping.
     """
-    _check(config)
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
 
     crops = FaceCrops.open(Path(config.crops))
@@ -105,9 +105,9 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
     validator = Validator(crops, config, crop_size, run.output)
 
     def step(batch: PairBatch, rate_factor: float) -> Losses:
-        on_device = PairBatch(**{name: x.to(accelerator.device) for name, x in vars(batch).items()})
+        batch = batch.to(accelerator.device)
         rate = config.learning_rate * rate_factor
-        return _step(config, models, label_head, state, on_device, perceptual, noise, accelerator, rate)
+        return _step(config, models, label_head, state, batch, perceptual, noise, accelerator, rate)
 
     def validate(writer: SummaryWriter) -> dict[str, float]:
         return validator.run(models, state, perceptual, writer)
@@ -121,6 +121,11 @@ def _check(config: TrainAnimatorConfig) -> None:
         raise XNeMoError("losses.perceptual is on but perceptual_weights names no file; name one or set it to 0")
     if not (config.train_gan or config.train_diffusion):
         raise XNeMoError("nothing to train: train_gan and train_diffusion are both off")
+    if config.train_diffusion and config.animator.image_encoder:
+        raise XNeMoError(
+            "animator.image_encoder=true: the diffusion model is trained without CLIP's image token; set "
+            "animator.image_encoder=false"
+        )
     if config.schedule.label_warm_up_steps and not config.losses.label:
         raise XNeMoError("losses.label=0 leaves nothing to learn in the warm-up; set schedule.label_warm_up_steps=0")
     judged = config.animator.discriminator.image_size

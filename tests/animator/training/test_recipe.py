@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from animator.builders import animator_config, build_animator
@@ -19,7 +20,7 @@ from animator.pipeline import XNeMoPipeline
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
 from animator.training.diffusion import diffusion_loss
-from animator.training.loop import Run
+from animator.training.loop import Run, update
 from animator.training.pairs import PairBatch, PairSampler
 from animator.training.recipe import train, train_animator
 from animator.training.state import TrainingState
@@ -146,6 +147,24 @@ def test_a_nan_stops_the_run_and_keeps_the_checkpoint(crops_folder: Path, tmp_pa
     assert checkpoint(tmp_path)["step"] == 3
 
 
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_step(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=1.0)
+    run = Run(TrainingState({"layer": layer}, {"model": optimizer}, {}, {}), TrainAnimatorConfig().schedule, tmp_path)
+    accelerator = Accelerator()
+
+    def step(batch: int, rate: float) -> dict[str, Tensor]:
+        terms = {"length": layer.weight.square().sum().sqrt()}  # 0, with the slope 0 / 0
+        update(optimizer, terms, rate, 1.0, accelerator)
+        return terms
+
+    with pytest.raises(XNeMoError, match="the gradient of length is not finite at step 0; the last checkpoint is kept"):
+        run.loop(iter(range(9)), step, lambda writer: {})
+    assert layer.weight.abs().max() == 0 and not optimizer.state
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_an_interruption_keeps_the_steps_that_were_done(tmp_path: Path) -> None:
     layer = torch.nn.Linear(1, 1)
     run = Run(TrainingState({"layer": layer}, {}, {}, {}), TrainAnimatorConfig().schedule, tmp_path)
@@ -190,6 +209,7 @@ def test_weights_without_diffusion_load_and_hold_the_head_alone(crops_folder: Pa
         (["losses.perceptual=1"], "perceptual_weights names no file"),
         (["start_from=absent"], "no weights here"),
         (["crops=absent"], "not a folder of face crops"),
+        (["train_diffusion=true", "animator.image_encoder=true"], "set animator.image_encoder=false"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(
