@@ -6,12 +6,15 @@ has to be kept or carried to another machine: `frames.npy`, which training maps 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -163,22 +166,34 @@ def _about(infos: list[PartInfo]) -> dict[str, Any]:
 def _write_frames(folder: Path, infos: list[PartInfo]) -> None:
     """Decode all parts into one array on disk, (N, S, S, 3) uint8."""
     side, count = infos[0].image_size, sum(info.frames for info in infos)
+    shape = (count, side, side, 3)
+    # Written like any file: a memory map of a file with holes ends the process where the disk is full.
     with (
         atomic_path(folder / "frames.npy") as temporary,
+        open(temporary, "wb") as file,
         tqdm(total=count, unit="frame", desc="putting together") as bar,
     ):
-        frames = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
-        row = 0
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        _reserve(file, file.tell() + math.prod(shape))
         for info in infos:
             path = video_path(folder, info.name)
             with VideoReader(path) as reader:
                 if (len(reader), reader.info.width, reader.info.height) != (info.frames, side, side):
                     raise XNeMoError(f"{path}: does not fit its labels; remove both and prepare the clip again")
                 for chunk in reader.chunks():
-                    frames[row : row + len(chunk)] = chunk
-                    row += len(chunk)
+                    file.write(np.ascontiguousarray(chunk).data)
                     bar.update(len(chunk))
-        frames.flush()
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Take the space at once where the system can, so that a full disk is found out before the work is done."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot
+            raise
 
 
 def _write_index(folder: Path, infos: list[PartInfo]) -> None:

@@ -25,7 +25,7 @@ from animator.files import sha256_of
 from animator.image import resize
 from animator.training.config import PrepareConfig
 from animator.training.landmarks import FaceLabels, FaceLandmarker
-from animator.training.parts import PartInfo, assemble, is_finished, save_labels, video_path
+from animator.training.parts import PartInfo, assemble, is_finished, labels_path, save_labels, video_path
 from animator.training.sources import Source, find_sources
 from animator.video import VideoReader, VideoWriter, resample_indices
 
@@ -148,6 +148,8 @@ def _prepare_clip(
                     labels.append(seen)
             if len(numbers) < FEWEST_FRAMES:
                 raise XNeMoError(f"{source.path}: landmarks found in {len(numbers)} of {len(frames)} frames; too few")
+            # The new pictures take their place when this block ends; labels from before belong to other pictures.
+            labels_path(folder, source.name).unlink(missing_ok=True)
     info = PartInfo(
         source.name,
         source.identity,

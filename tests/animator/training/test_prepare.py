@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from animator.training.sources import find_sources
 from apps.cli import main
 from tests.animator.media import clip_frames, make_video
 
+ROOT = Path(__file__).parents[3]
 TRAINED, HELD_OUT = "GRID_01_neutral_01", "GRID_05_neutral_01"
 Configure = Callable[..., PrepareConfig]
 
@@ -89,6 +93,50 @@ def test_finished_clips_are_not_done_again(
 
     # Other settings make another part.
     assert prepare_crops([clip], folder, prepare_config("max_frames=2")).frames == 2
+
+
+def test_a_kill_between_pictures_and_labels_leaves_no_part(
+    shared_data: Path, prepare_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, clip = tmp_path / "crops", shared_data / "clips" / f"{TRAINED}.mp4"
+    prepare_crops([clip], folder, prepare_config("max_frames=3"))
+    rename = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target == labels_path(folder, TRAINED):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        prepare_crops([clip], folder, prepare_config("max_frames=2"))
+    assert len(clip_frames(video_path(folder, TRAINED))) == 2
+    assert not labels_path(folder, TRAINED).exists()
+    # The first settings again: the pictures are not taken for those of the first part.
+    assert prepare_crops([clip], folder, prepare_config("max_frames=3")).frames == 3
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a disk that is full needs Linux")
+def test_a_full_disk_is_one_line(crops_folder: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "kept" / "parts"
+    shutil.copytree(crops_folder / "parts", parts)
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    room = sum(path.stat().st_size for path in parts.iterdir()) + 150_000  # frames.npy needs twice as much
+    script = f"""
+mount -t tmpfs -o size={room} none {mounted} || exit 77
+cp -r {parts} {mounted} || exit 77
+{sys.executable} -m apps.cli prepare -o {mounted} --json
+status=$?
+ls -A {mounted} >&2
+exit $status
+"""
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode in (77, 1) and not done.stdout:
+        pytest.skip(f"no file system of its own for a test here: {done.stderr}")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout) == {"error": f"{mounted}/frames.npy: cannot be written: No space left on device"}
+    assert done.stderr.splitlines()[-1] == "parts"
 
 
 def test_parts_alone_rebuild_the_folder(crops_folder: Path, tmp_path: Path) -> None:
