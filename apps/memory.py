@@ -33,6 +33,16 @@ def peak_memory_mb() -> float:
     return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
 
 
+def peak_gpu_memory_mb() -> float | None:
+    """Most memory that torch has held of the CUDA device, in MiB; None where this process has not used one.
+
+    The driver's own share (some hundred MiB for each process) comes on top.
+    """
+    if not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_reserved() / MEGABYTE
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Memory that rendering will take, in MiB; an estimate from sizes, checked at one of them only.

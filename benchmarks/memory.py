@@ -20,24 +20,15 @@ import numpy as np
 import psutil
 import torch
 
-from animator.builders import animator_config, build_pipeline
+from animator.builders import animator_config, build_pipeline, resolve_device
 from animator.motion_clip import MotionClip
 from animator.portrait import portrait_pictures
 from animator.video import VideoWriter
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process so far, in MB."""
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 1e6
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+from apps.memory import MEGABYTE, peak_gpu_memory_mb, peak_memory_mb
 
 
 def measure(size: str, renderer: str, frames: int, steps: int) -> dict[str, float]:
-    """Animate a clip and say what it took; MB before and at the peak, seconds."""
+    """Animate a clip and say what it took: MiB before and at the peak, MiB of a GPU if there is one, seconds."""
     config = animator_config(size)
     pipeline = build_pipeline(config)
     pipeline.set_progress_bar_config(disable=True)
@@ -47,7 +38,8 @@ def measure(size: str, renderer: str, frames: int, steps: int) -> dict[str, floa
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(frames, config.motion_encoder.latent_dim, generator=generator)
     motion = MotionClip(latents, torch.tensor([[0.0, 0.0, 1.0]]).repeat(frames, 1), 25.0, pipeline.encoder_id)
-    before = psutil.Process().memory_info().rss / 1e6
+    pipeline.to(resolve_device("auto"))
+    before = psutil.Process().memory_info().rss / MEGABYTE
     start = time.monotonic()
     if renderer == "gan":
         chunks = pipeline.stream_preview(pictures, motion)
@@ -56,7 +48,9 @@ def measure(size: str, renderer: str, frames: int, steps: int) -> dict[str, floa
     with tempfile.TemporaryDirectory() as folder, VideoWriter(Path(folder) / "out.mp4", 25.0) as writer:
         for chunk in chunks:
             writer.write(chunk)
-    return {"before_mb": before, "peak_mb": peak_mb(), "seconds": time.monotonic() - start}
+    found = {"before_mb": before, "peak_mb": peak_memory_mb(), "seconds": time.monotonic() - start}
+    on_device = peak_gpu_memory_mb()
+    return found if on_device is None else found | {"peak_gpu_mb": on_device}
 
 
 def main() -> None:
@@ -72,17 +66,18 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(given.size, given.renderer[0], given.frames[0], given.steps)))
         return
-    print("| size | renderer | frames | loaded, MB | peak, MB | seconds |")
-    print("|---|---|---|---|---|---|")
+    print("| size | renderer | frames | loaded, MiB | peak, MiB | peak on the GPU, MiB | seconds |")
+    print("|---|---|---|---|---|---|---|")
     for renderer in given.renderer:
         for frames in given.frames:
             command = [sys.executable, __file__, "--one", "--size", given.size, "--renderer", renderer]
             command += ["--frames", str(frames), "--steps", str(given.steps), "--threads", str(given.threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found = json.loads(done.stdout.splitlines()[-1])
+            on_device = f"{found['peak_gpu_mb']:.0f}" if "peak_gpu_mb" in found else "-"
             print(
                 f"| {given.size} | {renderer} | {frames} | {found['before_mb']:.0f} | {found['peak_mb']:.0f} "
-                f"| {found['seconds']:.0f} |",
+                f"| {on_device} | {found['seconds']:.0f} |",
                 flush=True,
             )
 

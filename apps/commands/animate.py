@@ -29,9 +29,13 @@ def run(files: list[str], config: AnimateConfig, options: argparse.Namespace, co
 
 
 def report(animation: Animation) -> dict[str, Any]:
-    """What `--json` says about a finished video; `seconds` is how long it took, not how long it plays."""
-    from apps.memory import peak_memory_mb
+    """What `--json` says about a finished video; `seconds` is how long it took, not how long it plays.
 
+    `peak_memory_mb` is memory of the machine; `peak_gpu_memory_mb` is there only where CUDA was used.
+    """
+    from apps.memory import peak_gpu_memory_mb, peak_memory_mb
+
+    on_device = peak_gpu_memory_mb()
     return {
         "output": str(animation.output),
         "frames": animation.frames,
@@ -40,15 +44,17 @@ def report(animation: Animation) -> dict[str, Any]:
         "height": animation.height,
         "seconds": round(animation.seconds, 2),
         "peak_memory_mb": round(peak_memory_mb(), 1),
-    }
+    } | ({} if on_device is None else {"peak_gpu_memory_mb": round(on_device, 1)})
 
 
 def summary(result: dict[str, Any]) -> str:
     """The same in one line for people."""
+    on_device = result.get("peak_gpu_memory_mb")
+    gpu = "" if on_device is None else f", {on_device:.0f} MiB on the GPU"
     return (
         f"{result['output']}: {result['frames']} frames, {result['fps']:g} fps, "
         f"{result['width']} x {result['height']}, made in {result['seconds']:.0f} s "
-        f"with at most {result['peak_memory_mb']:.0f} MiB"
+        f"with at most {result['peak_memory_mb']:.0f} MiB{gpu}"
     )
 
 
