@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from animator.errors import XNeMoError
 from animator.face_crop import PortraitCrop, crop_face, crop_portrait, crop_side, face_box_square, place_square
 from animator.face_detector import SURE, Box, Face, FaceDetector, intersection
-from animator.video import VideoReader
+from animator.video import VideoInfo, VideoReader
 
 __all__ = [
     "Box",
@@ -173,23 +173,47 @@ def track_faces(
     name = info.path.name
     if follower is None:
         raise XNeMoError(_nobody(name, len(boxes), wanted, most))
+    filled, bridged = bridge_gaps(boxes, info, max_gap)
+    return FaceTrack(filled, info.width, info.height, bridged)
+
+
+def bridge_gaps(boxes: Sequence[Box | None], info: VideoInfo, max_gap: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Fill the frames in which the face was not found: linearly in time, at the ends by the nearest box.
+
+    Args:
+        boxes: the face's box in each frame, not all None.
+        info: the clip, for the message.
+        max_gap: the longest gap in frames that is filled.
+    Returns:
+        Boxes, (T, 4), float32, and the frames that were filled.
+    Raises:
+        XNeMoError: a longer gap; the message names frames and time.
+    """
     gaps = _gaps(boxes)
     long_gaps = [gap for gap in gaps if len(gap) > max_gap]
     if long_gaps:
-        raise XNeMoError(_lost(name, len(boxes), info.fps, long_gaps, max_gap))
-    return FaceTrack(_bridge(boxes), info.width, info.height, tuple(frame for gap in gaps for frame in gap))
+        raise XNeMoError(_lost(info.path.name, len(boxes), info.fps, long_gaps, max_gap))
+    return _bridge(boxes), tuple(frame for gap in gaps for frame in gap)
 
 
-def face_crops(reader: VideoReader, track: FaceTrack, size: int, chunk: int = 32) -> Iterator[np.ndarray]:
+def face_crops(
+    reader: VideoReader, track: FaceTrack, size: int, chunk: int = 32, stop: int | None = None
+) -> Iterator[np.ndarray]:
     """Read a tracked video a second time and give the encoder's crops, a chunk at a time.
 
+    Args:
+        reader: the video.
+        track: its face.
+        size: side of a crop in pixels.
+        chunk: crops given at once.
+        stop: read no further than this many frames; None for all.
     Yields:
         (n, size, size, 3), uint8, n <= chunk; T frames in all.
     Raises:
         XNeMoError: the video has another number of frames than the track.
     """
     done = 0
-    for frames in reader.chunks(chunk):
+    for frames in reader.chunks(chunk, stop=stop):
         boxes = track.crop_boxes[done : done + len(frames)]
         done += len(frames)
         if len(boxes) < len(frames):

@@ -24,9 +24,8 @@ def crop_side(box: Box) -> int:
 
 
 def _even(length: float) -> int:
-    """The nearest whole number, made even by adding one, at least 2."""
-    whole = round(length)
-    return max(2, whole + whole % 2)
+    """The nearest whole number, made even by taking one away (as the release does), at least 2."""
+    return max(2, round(length) // 2 * 2)
 
 
 def place_square(x: float, y: float, side: int, width: int, height: int) -> tuple[int, int, int, int]:
@@ -44,8 +43,8 @@ def place_square(x: float, y: float, side: int, width: int, height: int) -> tupl
     return x0, y0, x0 + side, y0 + side
 
 
-def _cut(picture: np.ndarray, box: Sequence[int], mode: Literal["edge", "constant"]) -> np.ndarray:
-    """Cut a box of whole pixels out of a picture (H, W, 3), padding where it reaches outside."""
+def cut(picture: np.ndarray, box: Sequence[int], mode: Literal["edge", "constant"]) -> np.ndarray:
+    """Cut a box of whole pixels out of a picture (H, W, 3); beyond it the edge is repeated, or black ("constant")."""
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = (int(value) for value in box)
     inside = picture[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
@@ -76,7 +75,7 @@ def crop_face(frame: np.ndarray, crop_box: Sequence[int], size: int) -> np.ndarr
     Returns:
         (size, size, 3), uint8.
     """
-    return resize(_cut(frame, crop_box, "edge"), (size, size))
+    return resize(cut(frame, crop_box, "edge"), (size, size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,4 +112,4 @@ def crop_portrait(image: np.ndarray, box: Box, size: int, margin: float = 0.5) -
     scale = size / side
     x0, y0 = window[:2]
     moved = ((box[0] - x0) * scale, (box[1] - y0) * scale, (box[2] - x0) * scale, (box[3] - y0) * scale)
-    return PortraitCrop(resize(_cut(image, window, "constant"), (size, size)), moved, window)
+    return PortraitCrop(resize(cut(image, window, "constant"), (size, size)), moved, window)

@@ -147,22 +147,35 @@ class FaceDetector:
         x0, y0, x1, y1 = (0, 0, width, height) if window is None else _whole_pixels(window, width, height)
         if x1 <= x0 or y1 <= y0:
             return []
-        image = self._to_image(np.ascontiguousarray(frame[y0:y1, x0:x1]))
-        with quiet_stderr:
-            result = self._detector.detect(image)
         faces = []
-        for detection in result.detections:
-            found = detection.bounding_box
-            left, top = x0 + found.origin_x, y0 + found.origin_y
+        for score, found in self.detections(np.ascontiguousarray(frame[y0:y1, x0:x1])):
+            left, top, right, bottom = found[0] + x0, found[1] + y0, found[2] + x0, found[3] + y0
             box = (
                 float(np.clip(left, 0, width)),
                 float(np.clip(top, 0, height)),
-                float(np.clip(left + found.width, 0, width)),
-                float(np.clip(top + found.height, 0, height)),
+                float(np.clip(right, 0, width)),
+                float(np.clip(bottom, 0, height)),
             )
             if box[2] > box[0] and box[3] > box[1]:
-                faces.append(Face(box, float(detection.categories[0].score)))
+                faces.append(Face(box, score))
         return sorted(faces, key=_left_to_right)
+
+    def detections(self, picture: np.ndarray) -> list[tuple[float, tuple[int, int, int, int]]]:
+        """What the network itself says of a picture: (score, box) of each face, in no order.
+
+        Args:
+            picture: RGB picture, (H, W, 3), uint8, contiguous.
+        Returns:
+            Boxes (x0, y0, x1, y1) in whole pixels; they may reach beyond the picture.
+        """
+        with quiet_stderr:
+            result = self._detector.detect(self._to_image(picture))
+        found = []
+        for detection in result.detections:
+            box = detection.bounding_box
+            x0, y0 = box.origin_x, box.origin_y
+            found.append((float(detection.categories[0].score), (x0, y0, x0 + box.width, y0 + box.height)))
+        return found
 
 
 def _left_to_right(face: Face) -> tuple[float, float]:
