@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from animator.config_loader import key, register_group, register_root
+from animator.sampler import SamplerConfig
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -21,6 +22,12 @@ class FaceConfig:
     select: str = key("largest", "which face of the clip: 'largest', or an index counted from the left, from 0")
     min_score: float = key(0.5, "detections below this confidence are ignored, 0 to 1", minimum=0, maximum=1)
     max_gap: int = key(12, "longest run of frames without a face that is bridged; longer ones are an error", minimum=0)
+    preprocessing: str = key(
+        "tracked",
+        "tracked: one face is followed through whole frames; release: boxes and crops of the published inference code, "
+        "which sees the left square of the first 500 frames",
+        choices=("tracked", "release"),
+    )
 
 
 @dataclass
@@ -43,15 +50,18 @@ class AnimateConfig(RuntimeConfig):
         choices=("auto", "diffusion", "gan"),
     )
     seed: int = key(0, "the same seed, weights and input give the same video", minimum=0)
-    steps: int = key(25, "denoising steps (diffusion only)", minimum=1, maximum=1000)
-    guidance_scale: float = key(
-        4.5,
+    sampler: SamplerConfig = key(SamplerConfig, "how a clip is sampled (diffusion only)")
+    steps: int | None = key(None, "denoising steps; null: the sampler's (diffusion only)", minimum=1, maximum=1000)
+    guidance_scale: float | None = key(
+        None,
         "classifier-free guidance in diffusers' sense; the paper's w = guidance_scale - 1, so 4.5 is its 3.5; "
-        "1 switches guidance off and halves the time (diffusion only)",
+        "1 switches guidance off and halves the time; null: the sampler's (diffusion only)",
         minimum=1,
     )
-    window: int = key(24, "frames denoised together (diffusion only)", minimum=1)
-    overlap: int = key(4, "frames that neighbouring windows share (diffusion only)", minimum=0)
+    window: int | None = key(None, "frames denoised together; null: the sampler's (diffusion only)", minimum=1)
+    overlap: int | None = key(
+        None, "frames that neighbouring windows share; null: the sampler's (diffusion only)", minimum=0
+    )
     portrait_face: str = key("largest", "which face of the portrait: 'largest', or an index from the left, from 0")
     start: float = key(0.0, "where in the driving clip to start, in seconds; the sound is mono if not 0", minimum=0)
     seconds: float | None = key(None, "how much of the driving clip to use; null: all of it", minimum=0.04)
@@ -62,6 +72,14 @@ class AnimateConfig(RuntimeConfig):
         minimum=1,
         maximum=240,
     )
+    output_fps: float | None = key(
+        None,
+        "write the frames at this rate, as many as there are; the sound, which no longer fits, is left out; null: the "
+        "driving clip's rate",
+        minimum=1,
+        maximum=240,
+    )
+    sound: bool = key(True, "keep the driving clip's sound")
     crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
     face: FaceConfig = key(FaceConfig, "faces")
 

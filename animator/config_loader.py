@@ -139,9 +139,18 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Any:
     for name_of, text in texts.items():
         *path, last = name_of.split(".")
         setattr(functools.reduce(getattr, path, config), last, text)
-    for info in _walk(schema, config):
-        _check_value(info)
+    check_values(config)
     return config
+
+
+def check_values(config: Any) -> None:
+    """Refuse values of a configuration dataclass that its keys do not allow, as `load_config` does.
+
+    Raises:
+        XNeMoError: a value outside its key's choices or range.
+    """
+    for info in _walk(type(config), config):
+        _check_value(info)
 
 
 def _root(name: str) -> type:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from animator.models.attention import ReferenceKeyValues
@@ -38,11 +39,14 @@ class PortraitConditions:
         reference: projected keys and values of one portrait.
         image_embeds: its image token, (1, 1, D).
         motion_tokens: its own motion with f_rts (0, 0, 1), (1, L, D).
+        latents: the portrait itself, clean, (1, channels, h, w), where denoising starts from it; the denoiser does not
+            read them.
     """
 
     reference: ReferenceKeyValues
     image_embeds: Tensor
     motion_tokens: Tensor
+    latents: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,28 +64,41 @@ class GuidedDenoiser:
     guidance_scale: float
 
     def __call__(self, latents: Tensor, timestep: Tensor, motion_tokens: Tensor) -> Tensor:
-        """Predict the noise in one window.
+        """Predict the noise in one window, guided: (F, channels, h, w); arguments as in `branches`."""
+        return self.combine(self.branches(latents, timestep, motion_tokens))
+
+    def branches(self, latents: Tensor, timestep: Tensor, motion_tokens: Tensor) -> Tensor:
+        """Predict the noise in one window, unguided.
 
         Args:
             latents: (F, channels, h, w).
             timestep: scalar.
             motion_tokens: the driving motion, (F, L, D).
         Returns:
-            Guided noise, (F, channels, h, w).
+            (F, 2, channels, h, w): without and with the condition; (F, 1, channels, h, w), with it, where guidance is
+            off.
         """
         portrait = self.portrait
         sample = latents.transpose(0, 1)[None]  # (F, C, h, w) -> (1, C, F, h, w)
         tokens = motion_tokens[None]
         embeds = portrait.image_embeds
         if self.guidance_scale <= 1:
-            return self.unet(sample, timestep, embeds, tokens, portrait.reference)[0].transpose(0, 1)
-        negative_tokens = portrait.motion_tokens[:, None].expand_as(tokens)
-        negative, conditional = self.unet(
-            sample.expand(2, -1, -1, -1, -1),
-            timestep,
-            torch.cat([torch.zeros_like(embeds), embeds]),
-            torch.cat([negative_tokens, tokens]),
-            portrait.reference,
-            unconditional=1,
-        )
-        return guide(conditional, negative, self.guidance_scale).transpose(0, 1)
+            predicted = self.unet(sample, timestep, embeds, tokens, portrait.reference)
+        else:
+            negative_tokens = portrait.motion_tokens[:, None].expand_as(tokens)
+            predicted = self.unet(
+                sample.expand(2, -1, -1, -1, -1),
+                timestep,
+                torch.cat([torch.zeros_like(embeds), embeds]),
+                torch.cat([negative_tokens, tokens]),
+                portrait.reference,
+                unconditional=1,
+            )
+        return rearrange(predicted, "b c f h w -> f b c h w")
+
+    def combine(self, branches: Tensor) -> Tensor:
+        """Eq. 2 on what `branches` gives, or on an average of it: (F, 1 or 2, ...) -> (F, ...)."""
+        if branches.shape[1] == 1:
+            return branches[:, 0]
+        negative, conditional = branches.unbind(dim=1)
+        return guide(conditional, negative, self.guidance_scale)

@@ -1,15 +1,16 @@
 """XNeMoPipeline: portrait + MotionClip -> frames, by diffusion (X-NeMo section 3) or by the GAN head at once.
 
-What depends on the clip alone (motion latents) and on the portrait alone (reference keys and values, its own motion)
-is computed once. Frames leave in order while later ones are still being denoised, so that memory does not grow with
-the clip: see `animator.windows`.
+What depends on the clip alone (motion tokens) and on the portrait alone (reference keys and values, its own motion) is
+computed once. Frames leave in order while later ones are still being denoised, so that memory does not grow with the
+clip: see `animator.windows`. How a clip is sampled has a name, see `animator.sampler`; what happens at a step is in
+`animator.sampling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,12 +24,15 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
+from animator.conditions import IN_PLACE, image_token, motion_tokens, own_motion
+from animator.decoding import decode_stream
+from animator.driving import encode_crops, encode_video
 from animator.errors import XNeMoError
-from animator.face import FaceDetector, PortraitCrop, face_crops, track_faces
+from animator.face import FaceDetector, PortraitCrop
 from animator.files import sha256_of
 from animator.guidance import GuidedDenoiser, PortraitConditions
 from animator.image import resize
-from animator.models.autoencoder import decode_chunks, default_chunk, downsampling, encode_images
+from animator.models.autoencoder import downsampling, encode_images
 from animator.models.gan_head import GanHead
 from animator.models.identity import encoder_id
 from animator.models.motion_encoder import MotionEncoder
@@ -36,15 +40,15 @@ from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.motion_clip import MotionClip
 from animator.pixels import from_uint8, to_uint8
-from animator.portrait import Picture, PortraitPictures, portrait_pictures
+from animator.portrait import Picture, PortraitPictures, portrait_pictures, ready_pictures
+from animator.preview import draw_frames
+from animator.request import Request, StepCallback
+from animator.sampler import SamplerConfig
+from animator.sampling import Denoising, build_ddim, count_predictions, frame_noise, loop_offsets, under_the_noise
 from animator.video import VideoReader
-from animator.windows import FrameNoise, Wavefront, plan_windows, regroup
 
 Frames = NDArray[np.uint8]
-StepCallback = Callable[["XNeMoPipeline", int, int, dict[str, Any]], object]
-
-ENCODER_BATCH = 16  # face crops encoded at once
-PREVIEW_BATCH = 16  # frames that the GAN head draws at once
+Portrait = Picture | PortraitCrop | PortraitPictures
 
 
 @dataclass
@@ -53,7 +57,8 @@ class XNeMoPipelineOutput(BaseOutput):
 
     Attributes:
         frames: T frames, by `output_type`: "np" uint8 (T, height, width, 3); "pil" a list of T images; "latent" the
-            denoised latents, (1, T, channels, h, w).
+            denoised latents, (1, T, channels, h, w), as the denoiser has them: the autoencoder's, times its
+            `scaling_factor`.
     """
 
     frames: NDArray[np.uint8] | list[Image.Image] | Tensor
@@ -124,6 +129,7 @@ class XNeMoPipeline(DiffusionPipeline):
         select: str | int = "largest",
         max_gap: int = 12,
         detector: FaceDetector | None = None,
+        preprocessing: str = "tracked",
     ) -> MotionClip:
         """Distil a driving video into its motion (section 3.2), in two passes that keep no pictures.
 
@@ -132,6 +138,8 @@ class XNeMoPipeline(DiffusionPipeline):
             select: which of several faces, see `animator.face.select_face`.
             max_gap: longest run of frames without the face that is bridged.
             detector: used if given.
+            preprocessing: "tracked", this project's, or "release", the published inference code's: the left square of
+                the first 500 frames and no choice of faces, see `animator.release_preprocessing`.
         Returns:
             One latent and one f_rts triplet, relative to the first frame, for every frame of the video.
         Raises:
@@ -140,18 +148,19 @@ class XNeMoPipeline(DiffusionPipeline):
         with ExitStack() as stack:
             reader = video if isinstance(video, VideoReader) else stack.enter_context(VideoReader(video))
             finder = detector or stack.enter_context(FaceDetector())
-            with self.progress_bar(total=len(reader)) as bar:
-                bar.set_description("finding the face")
-                track = track_faces(reader, finder, select, max_gap, bar.update)
-            with self.progress_bar(total=len(reader)) as bar:
-                bar.set_description("reading its motion")
-                parts = []
-                for crops in face_crops(reader, track, self.motion_encoder.config.image_size, ENCODER_BATCH):
-                    parts.append(self._encode_faces(crops).float().cpu())
-                    bar.update(len(crops))
+            latents, track = encode_video(
+                self.motion_encoder,
+                reader,
+                finder,
+                select,
+                max_gap,
+                preprocessing,
+                self._execution_device,
+                self.progress_bar,
+            )
             x0, y0, x1, y1 = (int(value) for value in track.crop_boxes[0])
             return MotionClip(
-                latents=torch.cat(parts),
+                latents=latents,
                 boxes=torch.from_numpy(track.rts()),
                 fps=reader.info.fps,
                 encoder_id=self.encoder_id,
@@ -161,19 +170,38 @@ class XNeMoPipeline(DiffusionPipeline):
             )
 
     @torch.no_grad()
+    def encode_motion_crops(self, crops: Iterable[Picture], fps: float = 25.0) -> MotionClip:
+        """Distil face crops that are ready into a motion, without looking for faces; for reproduction.
+
+        Args:
+            crops: one picture of the face a frame: a list of images or an array (T, height, width, 3), uint8. Each is
+                resized to the encoder's square (Lanczos; the aspect is not kept).
+            fps: frames a second, which crops do not tell.
+        Returns:
+            One latent a frame; the head stays where it is, f_rts (0, 0, 1), as crops do not tell where they were.
+        Raises:
+            XNeMoError: no crops, or something that is no picture.
+        """
+        latents = encode_crops(self.motion_encoder, crops, self._execution_device)
+        return MotionClip(latents, torch.tensor(IN_PLACE).repeat(len(latents), 1), fps, self.encoder_id)
+
+    @torch.no_grad()
     def __call__(
         self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
+        portrait: Portrait,
         motion: MotionClip,
         *,
+        sampler: str | SamplerConfig = "paper",
         reference_face: Picture | None = None,
-        num_inference_steps: int = 25,
-        guidance_scale: float = 4.5,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         seed: int = 0,
         height: int | None = None,
         width: int | None = None,
-        window: int = 24,
-        overlap: int = 4,
+        window: int | None = None,
+        overlap: int | None = None,
+        noise: Tensor | None = None,
+        window_offsets: Sequence[int] | None = None,
         reference_precision: Literal["float16"] | None = None,
         select: str | int = "largest",
         detector: FaceDetector | None = None,
@@ -183,150 +211,91 @@ class XNeMoPipeline(DiffusionPipeline):
     ) -> XNeMoPipelineOutput:
         """Animate a portrait and return the whole clip; `stream` gives the same frames without holding them all.
 
-        Args: as in `stream_latents` and `stream` (`guidance_scale` is 1 + w of the paper's Eq. 2), and
-            output_type: see `XNeMoPipelineOutput`.
-        """
-        if output_type not in ("np", "pil", "latent"):
-            raise ValueError(f'output_type must be "np", "pil" or "latent", not {output_type!r}')
-        options: dict[str, Any] = {
-            "reference_face": reference_face,
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "seed": seed,
-            "height": height,
-            "width": width,
-            "window": window,
-            "overlap": overlap,
-            "reference_precision": reference_precision,
-            "select": select,
-            "detector": detector,
-            "callback_on_step_end": callback_on_step_end,
-        }
-        if output_type == "latent":
-            return XNeMoPipelineOutput(frames=torch.cat(list(self.stream_latents(portrait, motion, **options)))[None])
-        return _collected(self.stream(portrait, motion, decode_chunk=decode_chunk, **options), output_type)
-
-    @torch.no_grad()
-    def stream(
-        self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
-        motion: MotionClip,
-        *,
-        decode_chunk: int | None = None,
-        **options: Any,
-    ) -> Iterator[Frames]:
-        """Animate a portrait and yield frames in order as soon as they are done; memory does not grow with the clip.
-
-        Args:
-            portrait: see `stream_latents`.
-            motion: see `stream_latents`.
-            decode_chunk: frames decoded at once; default: see `animator.models.autoencoder.default_chunk`.
-            options: all others of `stream_latents`.
-        Yields:
-            uint8 (n, height, width, 3), n <= decode_chunk.
-        Raises:
-            XNeMoError: see `stream_latents`.
-        """
-        self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)
-        chunk = decode_chunk or default_chunk(self.vae)
-        for group in regroup(self.stream_latents(portrait, motion, **options), chunk):
-            for images in decode_chunks(self.vae, group, chunk):
-                yield to_uint8(images)
-
-    @torch.no_grad()
-    def stream_latents(
-        self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
-        motion: MotionClip,
-        *,
-        reference_face: Picture | None = None,
-        num_inference_steps: int = 25,
-        guidance_scale: float = 4.5,
-        seed: int = 0,
-        height: int | None = None,
-        width: int | None = None,
-        window: int = 24,
-        overlap: int = 4,
-        reference_precision: Literal["float16"] | None = None,
-        select: str | int = "largest",
-        detector: FaceDetector | None = None,
-        callback_on_step_end: StepCallback | None = None,
-    ) -> Iterator[Tensor]:
-        """Denoise a clip and yield its latents in order.
+        A value that is left out (None) is the sampler's; docs/samplers.md has them side by side.
 
         Args:
             portrait: a picture with a face, a crop, or the two pictures of `animator.portrait`.
             motion: the driving motion, of this pipeline's encoder.
-            reference_face: the portrait's face as a ready crop; `portrait` is then a ready crop as well.
-            num_inference_steps: DDIM steps.
-            guidance_scale: in diffusers' sense, 1 + w of the paper's Eq. 2: 4.5 is the paper's w = 3.5; 1 is none.
-            seed: of the starting noise; a frame's noise depends on nothing else.
+            sampler: "paper", "release", or settings of one's own (`animator.sampler.load_sampler` and
+                `dataclasses.replace`). With "paper", memory does not grow with the clip. With "release" it does, as
+                its windows form a loop: the latents of all frames live from the first step to the last.
+            num_inference_steps: DDIM steps; 25 (paper) or 35 (release).
+            guidance_scale: in diffusers' sense, 1 + w of the paper's Eq. 2; 4.5 (paper, w = 3.5) or 2.5 (release, which
+                also counts this way); 1 is none.
+            seed: of the starting noise, a frame's depends on nothing else; and of the loop's offsets.
             height, width: of the result in pixels; default `image_size`. They may differ for ready crops only.
-            window: frames denoised together.
-            overlap: frames that neighbouring windows share.
-            reference_precision: "float16" rounds the reference features, as the release does.
+            window: frames denoised together; 24.
+            overlap: frames that neighbouring windows share; 4.
             select: which of several faces in the portrait.
             detector: used if given.
+            output_type: see `XNeMoPipelineOutput`.
+            decode_chunk: frames decoded at once; for "latent" there is nothing to decode.
             callback_on_step_end: called as (pipeline, count, timestep, {"frames": (start, stop), "step": step}) after
-                each of the (windows x steps) predictions.
-        Yields:
-            (n, channels, h, w).
+                each of the (windows x steps) predictions; in a loop, a stop not after its start lies in the next round.
+
+            For reproducing a run of other code:
+
+            reference_face: the portrait's face as a ready crop; `portrait` is then a ready crop as well, and nothing is
+                detected. Both may be files, images or arrays. `encode_motion_crops` is the same for the motion.
+            noise: the starting noise, (1, T, channels, h, w), instead of noise from `seed`.
+            window_offsets: frame that the loop's first window begins at, from 0 on, one for each step, instead of
+                offsets from `seed`. Without effect where the clip is one window.
+            reference_precision: "float16" rounds the reference features, as the release does whatever it runs in.
         Raises:
             XNeMoError: the motion comes from another encoder; no face in the portrait; these weights have no diffusion
-                model, or another scheduler than DDIM; sizes or windows that the model cannot take.
+                model, or another scheduler than DDIM; an unknown sampler; values that the model cannot take, or that
+                make no sense together.
         """
-        self._check_motion(motion)
-        self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)
-        if not isinstance(self.scheduler, DDIMScheduler):
-            name = type(self.scheduler).__name__
-            raise XNeMoError(f"{name} remembers earlier steps, but windows are at different steps; use DDIMScheduler")
-        height, width = height or self.config.image_size, width or self.config.image_size
-        factor = downsampling(self.vae)
-        if height % factor or width % factor:
-            raise XNeMoError(f"height {height} and width {width} must be multiples of {factor}")
-        if window > self.unet.config.max_frames or not 0 <= overlap < window:
-            raise XNeMoError(
-                f"window={window}, overlap={overlap}: a window has at most {self.unet.config.max_frames} frames, "
-                "and its overlap is smaller than that"
-            )
-        if reference_precision not in (None, "float16"):
-            raise ValueError(f'reference_precision must be "float16" or None, not {reference_precision!r}')
-        pictures = self._pictures(portrait, (width, height), reference_face, select, detector)
-        conditions = self.portrait_conditions(pictures, torch.float16 if reference_precision == "float16" else None)
-        denoise = GuidedDenoiser(self.unet, conditions, guidance_scale)
+        if output_type not in ("np", "pil", "latent"):
+            raise ValueError(f'output_type must be "np", "pil" or "latent", not {output_type!r}')
+        request = Request(
+            sampler=sampler,
+            reference_face=reference_face,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            seed=seed,
+            height=height,
+            width=width,
+            window=window,
+            overlap=overlap,
+            noise=noise,
+            window_offsets=window_offsets,
+            reference_precision=reference_precision,
+            select=select,
+            detector=detector,
+            decode_chunk=decode_chunk,
+            callback_on_step_end=callback_on_step_end,
+        )
+        if output_type != "latent":
+            return _collected(self._frames(portrait, motion, request), output_type)
+        latents = list(self._latents(portrait, motion, request.without_decoding()))
+        return XNeMoPipelineOutput(frames=torch.cat(latents)[None])
 
-        device, dtype = self._execution_device, self.unet.dtype
-        # A scheduler keeps its timesteps: with one of its own, this stream may run beside others.
-        scheduler = type(self.scheduler).from_config(self.scheduler.config)
-        scheduler.set_timesteps(num_inference_steps, device=device)
-        timesteps = scheduler.timesteps
-        noise = FrameNoise(seed, (self.unet.config.in_channels, height // factor, width // factor))
-        windows = plan_windows(len(motion), window, overlap)
-        with self.progress_bar(total=len(windows) * len(timesteps)) as bar:
+    @torch.no_grad()
+    def stream(self, portrait: Portrait, motion: MotionClip, **options: Any) -> Iterator[Frames]:
+        """Animate a portrait and yield frames in order as soon as they are done; memory does not grow with the clip.
 
-            def start(frames: range) -> Tensor:
-                return noise(frames).to(device, dtype) * scheduler.init_noise_sigma
+        (With `sampler="release"` it does grow, by the latents, and all frames are done at the end.)
 
-            def predict(latents: Tensor, frames: range, step: int) -> Tensor:
-                part = slice(frames.start, frames.stop)
-                tokens = self._motion_tokens(motion.latents[part], motion.boxes[part])
-                prediction = denoise(latents, timesteps[step], tokens)
-                bar.update()
-                if callback_on_step_end is not None:
-                    told = {"frames": (frames.start, frames.stop), "step": step}
-                    callback_on_step_end(self, bar.n, int(timesteps[step]), told)
-                return prediction
+        Args:
+            portrait, motion: see `__call__`.
+            options: all others of `__call__` but `output_type`.
+        Yields:
+            uint8 (n, height, width, 3), n <= decode_chunk.
+        Raises:
+            XNeMoError: see `__call__`.
+        """
+        yield from self._frames(portrait, motion, Request(**options))
 
-            def advance(latents: Tensor, prediction: Tensor, step: int) -> Tensor:
-                # DDIM without noise (eta 0) keeps no state, so windows may be at different steps.
-                return scheduler.step(prediction, timesteps[step], latents, eta=0.0).prev_sample
-
-            yield from Wavefront(windows, len(timesteps), start, predict, advance)
+    @torch.no_grad()
+    def stream_latents(self, portrait: Portrait, motion: MotionClip, **options: Any) -> Iterator[Tensor]:
+        """As `stream`, but yield latents as the denoiser has them, (n, channels, h, w)."""
+        yield from self._latents(portrait, motion, Request(**options).without_decoding())
 
     @torch.no_grad()
     def preview(
         self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
+        portrait: Portrait,
         motion: MotionClip,
         *,
         output_type: Literal["np", "pil"] = "np",
@@ -340,7 +309,7 @@ class XNeMoPipeline(DiffusionPipeline):
     @torch.no_grad()
     def stream_preview(
         self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
+        portrait: Portrait,
         motion: MotionClip,
         *,
         reference_face: Picture | None = None,
@@ -349,7 +318,7 @@ class XNeMoPipeline(DiffusionPipeline):
     ) -> Iterator[Frames]:
         """Draw each frame at once through the GAN head and yield chunks in order.
 
-        Args: as in `stream_latents`.
+        Args: as in `__call__`.
         Yields:
             uint8 (n, height, width, 3).
         Raises:
@@ -358,75 +327,89 @@ class XNeMoPipeline(DiffusionPipeline):
         self._check_motion(motion)
         self._require("GAN head", self.gan_head)
         side = self.config.image_size
-        pictures = self._pictures(portrait, (side, side), reference_face, select, detector)
-        device, dtype = self._execution_device, self.gan_head.dtype
-        box = torch.tensor([pictures.box], device=device)
-        appearance = self.gan_head.appearance(from_uint8(pictures.image[None], device).to(dtype), box)
-        own = self._own_motion(pictures).to(dtype)
+        request = Request(reference_face=reference_face, select=select, detector=detector)
+        pictures = self._pictures(portrait, (side, side), request)
+        device = self._execution_device
         with self.progress_bar(total=len(motion)) as bar:
-            for first in range(0, len(motion), PREVIEW_BATCH):
-                part = slice(first, first + PREVIEW_BATCH)
-                tokens = self._motion_tokens(motion.latents[part], motion.boxes[part]).to(dtype)
-                count = len(tokens)
-                rts = motion.boxes[part].to(device)
-                drawn = self.gan_head.generate(appearance.expand(count), tokens, own.expand(count, -1, -1), rts)
-                yield to_uint8(drawn.image)
-                bar.update(count)
+            yield from draw_frames(self.gan_head, self.motion_encoder, pictures, motion, side, device, bar.update)
 
     def portrait_conditions(
-        self, pictures: PortraitPictures, rounding: torch.dtype | None = None
+        self, pictures: PortraitPictures, rounding: torch.dtype | None = None, size: tuple[int, int] | None = None
     ) -> PortraitConditions:
         """Compute all that the denoiser needs of a portrait.
 
         Args:
             pictures: its two pictures.
             rounding: number format that reference features are rounded to before they are projected.
+            size: width and height of the result; default: those of the picture.
         """
         device, dtype = self._execution_device, self.unet.dtype
-        image = from_uint8(pictures.image[None], device)
-        latents = encode_images(self.vae, image).to(dtype)
-        embeds = self._image_embeds(pictures.image)
+        image = pictures.image if size is None else resize(pictures.image, size)
+        latents = encode_images(self.vae, from_uint8(image[None], device)).to(dtype)
+        if self.image_encoder is None:
+            embeds = torch.zeros(1, 1, self.unet.config.cross_attention_dim, device=device, dtype=dtype)
+        else:
+            embeds = image_token(self.image_encoder, self.feature_extractor, pictures.image, device).to(dtype)
         features = self.reference_net(latents, embeds)
         if rounding is not None:
             features = features.rounded(rounding)
-        return PortraitConditions(self.unet.project_reference(features), embeds, self._own_motion(pictures))
+        own = own_motion(self.motion_encoder, pictures.face, device).to(dtype)
+        return PortraitConditions(self.unet.project_reference(features), embeds, own, latents)
 
-    def _pictures(
-        self,
-        portrait: Picture | PortraitCrop | PortraitPictures,
-        size: tuple[int, int],
-        reference_face: Picture | None,
-        select: str | int,
-        detector: FaceDetector | None,
-    ) -> PortraitPictures:
-        face_size = self.motion_encoder.config.image_size
+    def _frames(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Frames]:
+        self._require_diffusion()
+        sampler = request.settle(self.unet.config.max_frames)
+        latents = self._latents(portrait, motion, request)
+        for images in decode_stream(self.vae, latents, sampler.decode_chunk, sampler.decode_overlap):
+            yield to_uint8(images, truncate=sampler.pixels == "truncate")
+
+    def _latents(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Tensor]:
+        self._check_motion(motion)
+        self._require_diffusion()
+        sampler = request.settle(self.unet.config.max_frames)
+        device, factor = self._execution_device, downsampling(self.vae)
+        width, height = request.picture_size(self.config.image_size, factor)
+        offsets = loop_offsets(sampler, request.window_offsets, request.seed)
+        shape = (self.unet.config.in_channels, height // factor, width // factor)
+        noise = frame_noise(request.noise, request.seed, len(motion), shape)
+        scheduler = build_ddim(self.scheduler, sampler.schedule, sampler.steps, device)
+
+        pictures = self._pictures(portrait, (width, height), request)
+        rounding = torch.float16 if sampler.reference_precision == "float16" else None
+        conditions = self.portrait_conditions(pictures, rounding, (width, height))
+        boxes = motion.boxes if sampler.f_rts == "driving" else torch.tensor(IN_PLACE).expand_as(motion.boxes)
+        tokens = motion_tokens(self.motion_encoder, motion.latents, boxes, device).to(self.unet.dtype)
+        with self.progress_bar(total=count_predictions(sampler, len(motion))) as bar:
+
+            def told(frames: Sequence[int], step: int) -> None:
+                bar.update()
+                if request.callback_on_step_end is not None:
+                    span = {"frames": (frames[0], frames[-1] + 1), "step": step}
+                    request.callback_on_step_end(self, bar.n, int(scheduler.timesteps[step]), span)
+
+            denoising = Denoising(
+                denoiser=GuidedDenoiser(self.unet, conditions, sampler.guidance_scale),
+                scheduler=scheduler,
+                tokens=tokens,
+                noise=noise,
+                portrait=under_the_noise(conditions, sampler.initial),
+                told=told,
+            )
+            yield from denoising.run(sampler, offsets)
+
+    def _pictures(self, portrait: Portrait, size: tuple[int, int], request: Request) -> PortraitPictures:
+        """The portrait's pictures; the one to animate may still have another size."""
+        side, face = self.motion_encoder.config.image_size, request.reference_face
+        ready = isinstance(portrait, PortraitPictures) or face is not None
+        if ready and request.select != "largest":
+            raise XNeMoError(f"select={request.select}: in ready crops there is no choice of faces")
         if isinstance(portrait, PortraitPictures):
-            image, face = resize(portrait.image, size), resize(portrait.face, (face_size, face_size))
-            return PortraitPictures(image, face, portrait.box)
-        return portrait_pictures(portrait, size, face_size, reference_face, select, detector)
-
-    def _encode_faces(self, crops: Frames) -> Tensor:
-        """Face crops, uint8 (N, S, S, 3) -> motion latents (N, 512)."""
-        return self.motion_encoder.encode(from_uint8(crops, self._execution_device).to(self.motion_encoder.dtype))
-
-    def _motion_tokens(self, latents: Tensor, boxes: Tensor) -> Tensor:
-        """Motion latents (N, 512) and f_rts (N, 3) -> motion tokens (N, L, D) in the renderer's format."""
-        device, dtype = self._execution_device, self.motion_encoder.dtype
-        tokens = self.motion_encoder.fuse(latents.to(device, dtype), boxes.to(device, dtype))
-        return tokens if self.unet is None else tokens.to(self.unet.dtype)
-
-    def _own_motion(self, pictures: PortraitPictures) -> Tensor:
-        """Motion tokens of the portrait itself, (1, L, D): f_rts (0, 0, 1) is "where it is"."""
-        return self._motion_tokens(self._encode_faces(pictures.face[None]), torch.tensor([[0.0, 0.0, 1.0]]))
-
-    def _image_embeds(self, image: Frames) -> Tensor:
-        """The portrait's image token, (1, 1, D): CLIP's projected embedding, or zero without an image encoder."""
-        device, dtype = self._execution_device, self.unet.dtype
-        if self.image_encoder is None:
-            return torch.zeros(1, 1, self.unet.config.cross_attention_dim, device=device, dtype=dtype)
-        pixels = self.feature_extractor(Image.fromarray(image), return_tensors="pt").pixel_values
-        embeds = self.image_encoder(pixels.to(device, self.image_encoder.dtype)).image_embeds
-        return embeds[:, None].to(dtype)
+            if face is not None:
+                raise XNeMoError("reference_face: the portrait's pictures have a face already; give one of the two")
+            return replace(portrait, face=resize(portrait.face, (side, side)))
+        if face is not None:
+            return ready_pictures(portrait, face, side)
+        return portrait_pictures(portrait, size, side, select=request.select, detector=request.detector)
 
     def _check_motion(self, motion: MotionClip) -> None:
         ours = self.encoder_id
@@ -435,6 +418,12 @@ class XNeMoPipeline(DiffusionPipeline):
                 f"{motion.source or 'the motion'}: made by motion encoder {motion.encoder_id}, these weights have "
                 f"{ours}; extract the motion again with these weights, or load the weights it was made with"
             )
+
+    def _require_diffusion(self) -> None:
+        self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)
+        if not isinstance(self.scheduler, DDIMScheduler):
+            name = type(self.scheduler).__name__
+            raise XNeMoError(f"{name} remembers earlier steps, but windows are at different steps; use DDIMScheduler")
 
     def _require(self, renderer: str, *components: object) -> None:
         if any(component is None for component in components):

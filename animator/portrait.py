@@ -13,6 +13,7 @@ from PIL import Image
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop, crop_face, crop_portrait, face_box_square, select_face
 from animator.image import read_image, resize
+from animator.release_preprocessing import NO_CHOICE, reference_face_box, release_box, release_portrait
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -22,7 +23,8 @@ class PortraitPictures:
     """What the models read of a portrait.
 
     Attributes:
-        image: the picture to animate, uint8 (height, width, 3).
+        image: the picture to animate, uint8 (height, width, 3), of any size: the renderers resize it to theirs, and
+            CLIP sees it as it is.
         face: the face, cropped for the motion encoder, uint8 (S, S, 3).
         box: centre x, y and longer side of the face's box in `image`, in [-1, 1] coordinates (the picture's width
             is 2). The default is where a portrait's crop has it.
@@ -50,6 +52,24 @@ def as_array(picture: Picture) -> NDArray[np.uint8]:
     return picture
 
 
+def check_preprocessing(preprocessing: str) -> None:
+    """Refuse what is neither "tracked" nor "release"."""
+    if preprocessing not in ("tracked", "release"):
+        raise ValueError(f'preprocessing must be "tracked" or "release", not {preprocessing!r}')
+
+
+def ready_pictures(portrait: Picture | PortraitCrop, reference_face: Picture, face_size: int) -> PortraitPictures:
+    """A portrait and its face that are cropped already; nothing is detected and the portrait is kept as it is.
+
+    Args:
+        portrait: the picture to animate, its face in the middle and half as wide.
+        reference_face: the face, cropped for the motion encoder; resized (Lanczos), its aspect is not kept.
+        face_size: side of the motion encoder's input.
+    """
+    image = portrait.image if isinstance(portrait, PortraitCrop) else as_array(portrait)
+    return PortraitPictures(image, resize(as_array(reference_face), (face_size, face_size)))
+
+
 def portrait_pictures(
     portrait: Picture | PortraitCrop,
     size: tuple[int, int],
@@ -57,6 +77,7 @@ def portrait_pictures(
     reference_face: Picture | None = None,
     select: str | int = "largest",
     detector: FaceDetector | None = None,
+    preprocessing: str = "tracked",
 ) -> PortraitPictures:
     """Cut a portrait to what the models take.
 
@@ -68,17 +89,22 @@ def portrait_pictures(
         reference_face: the portrait's face as a ready crop.
         select: which of several faces, see `animator.face.select_face`.
         detector: used if given, else one is made where it is needed.
+        preprocessing: "tracked", this project's, or "release": face and crops exactly as in the published inference
+            code, see `animator.release_preprocessing`; the picture is then 512 x 512 whatever `size` is.
     Raises:
         XNeMoError: no such picture, no face in it, or width and height differ where a square is cropped.
     """
     if reference_face is not None:
-        ready = portrait.image if isinstance(portrait, PortraitCrop) else as_array(portrait)
-        return PortraitPictures(resize(ready, size), resize(as_array(reference_face), (face_size, face_size)))
+        ready = ready_pictures(portrait, reference_face, face_size)
+        return PortraitPictures(resize(ready.image, size), ready.face)
     if size[0] != size[1]:
         raise XNeMoError(
             f"width {size[0]} and height {size[1]} differ, but a portrait is cropped to a square; "
             "give ready crops (portrait and reference_face) for other shapes"
         )
+    check_preprocessing(preprocessing)
+    if preprocessing == "release":
+        return _release_pictures(portrait, face_size, select, detector)
     if isinstance(portrait, PortraitCrop):
         image, box, crop = portrait.image, portrait.box, portrait
     else:
@@ -86,13 +112,35 @@ def portrait_pictures(
         with ExitStack() as stack:
             faces = (detector or stack.enter_context(FaceDetector())).detect(image)
         if not faces:
-            name = f"{portrait}: " if isinstance(portrait, (str, Path)) else ""
-            raise XNeMoError(f"{name}no face found in the portrait; take a picture in which a face looks at the camera")
+            raise XNeMoError(_no_face(portrait))
         box = select_face(faces, select).box
         crop = crop_portrait(image, box, size[0])
     height, width = image.shape[:2]
     face = crop_face(image, face_box_square(box, width, height), face_size)
     return PortraitPictures(resize(crop.image, size), face, _relative_box(crop))
+
+
+def _release_pictures(
+    portrait: Picture | PortraitCrop, face_size: int, select: str | int, detector: FaceDetector | None
+) -> PortraitPictures:
+    if isinstance(portrait, PortraitCrop):
+        raise XNeMoError("this portrait is cropped already; the released preprocessing takes whole pictures")
+    if select != "largest":
+        raise XNeMoError(NO_CHOICE.format(select))
+    image = as_array(portrait)
+    with ExitStack() as stack:
+        box = release_box(detector or stack.enter_context(FaceDetector()), image)
+    if box is None:
+        raise XNeMoError(_no_face(portrait))
+    height, width = image.shape[:2]
+    crop = release_portrait(image, box)
+    face = crop_face(image, reference_face_box(box, width, height), face_size)
+    return PortraitPictures(crop.image, face, _relative_box(crop))
+
+
+def _no_face(portrait: Picture | PortraitCrop) -> str:
+    name = f"{portrait}: " if isinstance(portrait, (str, Path)) else ""
+    return f"{name}no face found in the portrait; take a picture in which a face looks at the camera"
 
 
 def _relative_box(crop: PortraitCrop) -> tuple[float, float, float]:

@@ -10,13 +10,17 @@ at step s depends only on its neighbours at step s - 1, so windows can run one b
 
 The result is the same, the first frames leave early, and only about as many windows are alive as
 there are steps, whatever the length of the clip.
+
+The published inference code lets its windows go round from the clip's end to its beginning and moves them at every
+step. Then each frame hangs on each other one, nothing is done before everything is, and there is no wavefront:
+`closed_loop`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,6 +44,27 @@ def plan_windows(frames: int, window: int, overlap: int) -> list[range]:
         return [range(frames)]
     starts = [*range(0, frames - window, window - overlap), frames - window]
     return [range(start, start + window) for start in starts]
+
+
+def plan_closed_loop(frames: int, window: int, overlap: int, offset: int) -> list[list[int]]:
+    """Cut a clip into windows that go round from its end to its beginning, as the published inference code does.
+
+    Args:
+        frames: length of the clip.
+        window: frames in a window; a clip that is not longer is one window, in order.
+        overlap: frames that neighbours share.
+        offset: frame that the first window begins at, modulo the clip's length.
+    Returns:
+        ceil(frames / (window - overlap)) windows of frame numbers. The last one may repeat much of the first.
+    Raises:
+        ValueError: no frames, or an overlap that is negative or not smaller than the window.
+    """
+    if frames < 1 or not 0 <= overlap < window:
+        raise ValueError(f"cannot cut {frames} frames into windows of {window} that overlap by {overlap}")
+    if frames <= window:
+        return [list(range(frames))]
+    starts = range(offset, offset + frames, window - overlap)
+    return [[frame % frames for frame in range(start, start + window)] for start in starts]
 
 
 @dataclass
@@ -70,7 +95,7 @@ class Wavefront:
         windows: from `plan_windows`.
         steps: number of denoising steps.
         start: frames -> their first latents, (n, channels, h, w); called once for each frame, in order.
-        predict: (latents of a window, its frames, step) -> predicted noise, same shape.
+        predict: (latents of a window, its frames, step) -> prediction, one row a frame.
         advance: (latents, averaged prediction, step) -> latents one step cleaner; must treat frames one by one.
     """
 
@@ -126,6 +151,39 @@ class Wavefront:
             if part.votes == part.windows:
                 part.latents = self.advance(part.latents, part.total / part.windows, step)
                 part.step, part.total, part.votes = step + 1, None, 0
+
+
+def closed_loop(
+    frames: int,
+    window: int,
+    overlap: int,
+    offsets: Sequence[int],
+    start: Callable[[range], Tensor],
+    predict: Callable[[Tensor, Sequence[int], int], Tensor],
+    advance: Callable[[Tensor, Tensor, int], Tensor],
+) -> Tensor:
+    """Denoise a clip step by step through windows that go round; all latents live until the last step.
+
+    Args:
+        frames, window, overlap: see `plan_closed_loop`.
+        offsets: frame that the first window begins at, one for each denoising step.
+        start, predict, advance: as in `Wavefront`; a frame's prediction is the plain average over its windows.
+    Returns:
+        The finished latents, (frames, channels, h, w).
+    """
+    latents = start(range(frames))
+    for step, offset in enumerate(offsets):
+        total: Tensor | None = None
+        votes = torch.zeros(frames, device=latents.device, dtype=latents.dtype)
+        for part in plan_closed_loop(frames, window, overlap, offset):
+            prediction = predict(latents[part], part, step)
+            if total is None:
+                total = prediction.new_zeros(frames, *prediction.shape[1:])
+            total[part] += prediction
+            votes[part] += 1
+        assert total is not None  # a clip has at least one window
+        latents = advance(latents, total / votes.view(-1, *[1] * (total.ndim - 1)), step)
+    return latents
 
 
 def regroup(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, cast
@@ -37,8 +38,8 @@ class Animation:
         width, height: in pixels.
         seconds: how long it took to make, from loading the weights to closing the file.
         first: frame of the driving clip that the first frame shows.
-        face: (x, y, width, height) of the driving face in the clip's very first frame, in pixels; None for motion
-            that does not come from a video.
+        face: (x, y, width, height) of the driving face in that frame, in pixels; None where the motion file does not
+            know it.
     """
 
     output: Path
@@ -81,39 +82,46 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
             source = MotionClip.load(driving)
         else:
             source = stack.enter_context(open_video(driving, config))
-        rate = source.fps if isinstance(source, MotionClip) else source.info.rate
+        first, stop = chosen_frames(source, config.start, config.seconds)
+        own: float | Fraction = source.fps if isinstance(source, MotionClip) else source.info.rate
+        rate = own if config.output_fps is None else config.output_fps
         sound = None
-        if isinstance(source, VideoReader) and source.info.has_audio:
+        if isinstance(source, VideoReader) and source.info.has_audio and config.sound and rate == own:
             sound = sound_from(driving, config.start, stack) if config.start else driving
         # Opened before the long work, so that a folder that cannot be written is found out at once.
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
         pipeline = load_pipeline(config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
         pictures = prepare_portrait(pipeline, portrait, config, detector)
-        motion = source if isinstance(source, MotionClip) else read_motion(pipeline, source, config.face, detector)
-        first = round(config.start * motion.fps)
-        part = cut(motion, first, config.seconds)
+        if isinstance(source, MotionClip):
+            motion = cut(source, first, stop)
+        else:
+            motion = read_part(pipeline, stack.enter_context(source.part(first, stop)), first, config.face, detector)
         pipeline.set_progress_bar_config(desc="drawing")
         count, height, width = 0, 0, 0
-        for frames in at_model_rate(part, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
+        for frames in at_model_rate(motion, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
             writer.write(frames)
             count += len(frames)
             height, width = frames.shape[1:3]
     seconds = time.monotonic() - started
-    return Animation(output, count, motion.fps, width, height, seconds, first, motion.crop)
+    return Animation(output, count, float(rate), width, height, seconds, first, motion.crop)
 
 
-def cut(motion: MotionClip, first: int, seconds: float | None) -> MotionClip:
-    """Take a part of a clip, with f_rts relative to the part's own first frame.
+def chosen_frames(source: MotionClip | VideoReader, start: float, seconds: float | None) -> tuple[int, int]:
+    """First frame of the part that the settings choose, and the frame after its last.
 
     Raises:
         XNeMoError: the clip ends before the part begins.
     """
-    if first >= len(motion):
-        raise XNeMoError(
-            f"start={first / motion.fps:g}: {motion.source or 'the clip'} is only {motion.seconds:.2f} s long"
-        )
-    stop = len(motion) if seconds is None else first + max(1, round(seconds * motion.fps))
+    fps, name = (source.fps, source.source) if isinstance(source, MotionClip) else (source.info.fps, source.info.path)
+    first = round(start * fps)
+    if first >= len(source):
+        raise XNeMoError(f"start={start:g}: {name or 'the clip'} is only {len(source) / fps:.2f} s long")
+    return first, len(source) if seconds is None else min(len(source), first + max(1, round(seconds * fps)))
+
+
+def cut(motion: MotionClip, first: int, stop: int | None) -> MotionClip:
+    """Frames `first` to `stop` of a clip, with f_rts relative to the first of them."""
     part = motion[first:stop]
     if first == 0:
         return part
@@ -138,7 +146,19 @@ def open_video(path: str, runtime: RuntimeConfig) -> VideoReader:
 
 def read_motion(pipeline: XNeMoPipeline, reader: VideoReader, face: FaceConfig, detector: FaceDetector) -> MotionClip:
     """Read the motion of a video, with the face that the settings choose."""
-    return pipeline.encode_motion(reader, face.select, face.max_gap, detector)
+    return pipeline.encode_motion(reader, face.select, face.max_gap, detector, face.preprocessing)
+
+
+def read_part(
+    pipeline: XNeMoPipeline, part: VideoReader, first: int, face: FaceConfig, detector: FaceDetector
+) -> MotionClip:
+    """Read the motion of the part of a video that begins with its frame `first`, as if there were no more of it."""
+    try:
+        return read_motion(pipeline, part, face, detector)
+    except XNeMoError as error:
+        if first == 0:
+            raise
+        raise XNeMoError(f"{error} (frames and times count from {first / part.info.fps:g} s)") from error
 
 
 def at_model_rate(
@@ -174,7 +194,14 @@ def prepare_portrait(
     side = pipeline.config.image_size
     face_side = pipeline.motion_encoder.config.image_size
     try:
-        return portrait_pictures(portrait, (side, side), face_side, select=config.portrait_face, detector=detector)
+        return portrait_pictures(
+            portrait,
+            (side, side),
+            face_side,
+            select=config.portrait_face,
+            detector=detector,
+            preprocessing=config.face.preprocessing,
+        )
     except XNeMoError as error:
         if portrait in str(error):
             raise
@@ -191,6 +218,7 @@ def render(
     return pipeline.stream(
         pictures,
         motion,
+        sampler=config.sampler,
         num_inference_steps=config.steps,
         guidance_scale=config.guidance_scale,
         seed=config.seed,

@@ -72,6 +72,8 @@ def prepare_crops(sources: Sequence[Path], folder: Path, config: PrepareConfig) 
     """
     if config.image_size % 2:
         raise XNeMoError(f"image_size={config.image_size}: must be even, for the clips are stored as H.264")
+    if config.face.preprocessing != "tracked":
+        raise XNeMoError(f"face.preprocessing={config.face.preprocessing}: training clips are tracked; face=default")
     clips = find_sources(sources)
     failed: dict[str, str] = {}
     with ExitStack() as stack:

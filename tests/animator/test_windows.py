@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from animator.windows import FrameNoise, Wavefront, plan_windows, regroup
+from animator.windows import FrameNoise, Wavefront, closed_loop, plan_closed_loop, plan_windows, regroup
 
 SHAPES = [(1, 24, 4), (24, 24, 4), (25, 24, 4), (44, 24, 4), (57, 24, 4), (64, 8, 0), (31, 8, 5), (30, 6, 2)]
 
@@ -30,6 +31,25 @@ def test_impossible_windows_are_refused(frames: int, window: int, overlap: int) 
         plan_windows(frames, window, overlap)
 
 
+@pytest.mark.parametrize(("frames", "count"), [(1, 1), (24, 1), (25, 2), (40, 2), (41, 3), (60, 3), (61, 4), (230, 12)])
+@pytest.mark.parametrize("offset", [0, 7, 23, 300])
+def test_a_closed_loop_covers_every_frame_and_never_one_twice_in_a_window(frames: int, count: int, offset: int) -> None:
+    windows = plan_closed_loop(frames, 24, 4, offset)
+    assert len(windows) == count
+    assert {frame for part in windows for frame in part} == set(range(frames))
+    for part in windows:
+        assert len(set(part)) == len(part) == min(24, frames)
+        assert all((b - a) % frames == 1 for a, b in itertools.pairwise(part))
+
+
+def test_a_closed_loop_goes_round_from_the_offset_on() -> None:
+    assert plan_closed_loop(8, 6, 2, 5) == [[5, 6, 7, 0, 1, 2], [1, 2, 3, 4, 5, 6]]
+    assert plan_closed_loop(8, 6, 2, 0) == [[0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 0, 1]]
+    assert plan_closed_loop(8, 8, 2, 5) == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    with pytest.raises(ValueError, match="windows"):
+        plan_closed_loop(8, 4, 4, 0)
+
+
 class Toy:
     """A "denoiser" whose prediction depends on all frames of the window, the place in the clip and the step."""
 
@@ -42,8 +62,8 @@ class Toy:
         self.started = frames.stop
         return self.noise[frames.start : frames.stop]
 
-    def predict(self, latents: Tensor, frames: range, step: int) -> Tensor:
-        place = torch.arange(frames.start, frames.stop)[:, None, None, None]
+    def predict(self, latents: Tensor, frames: Sequence[int], step: int) -> Tensor:
+        place = torch.tensor(list(frames))[:, None, None, None]
         return torch.tanh(latents + latents.mean(0, keepdim=True) * (step + 1) + place / 10)
 
     def advance(self, latents: Tensor, prediction: Tensor, step: int) -> Tensor:
@@ -68,6 +88,22 @@ def test_wavefront_equals_the_plain_schedule(frames: int, window: int, overlap: 
     windows = plan_windows(frames, window, overlap)
     streamed = torch.cat(list(Wavefront(windows, steps, toy.start, toy.predict, toy.advance)))
     torch.testing.assert_close(streamed, toy.sweep(windows))
+
+
+def test_a_closed_loop_averages_all_windows_of_a_frame_at_each_step() -> None:
+    toy = Toy(20, 3)
+    offsets = [0, 5, 17]
+    looped = closed_loop(20, 8, 3, offsets, toy.start, toy.predict, toy.advance)
+    latents = toy.noise.clone()
+    for step, offset in enumerate(offsets):
+        votes: dict[int, list[Tensor]] = {frame: [] for frame in range(20)}
+        for part in plan_closed_loop(20, 8, 3, offset):
+            for frame, vote in zip(part, toy.predict(latents[part], part, step), strict=True):
+                votes[frame].append(vote)
+        mean = torch.stack([torch.stack(votes[frame]).mean(0) for frame in range(20)])
+        latents = toy.advance(latents, mean, step)
+    torch.testing.assert_close(looped, latents)
+    assert not torch.allclose(looped, closed_loop(20, 8, 3, [0, 0, 0], toy.start, toy.predict, toy.advance))
 
 
 def most_alive(frames: int, steps: int = 5, window: int = 8) -> int:

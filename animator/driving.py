@@ -1,0 +1,74 @@
+"""Driving video, or face crops that are ready -> motion latents; pictures are read in passes and not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animator.conditions import encode_faces
+from animator.errors import XNeMoError
+from animator.face import FaceDetector, FaceTrack, face_crops, track_faces
+from animator.image import resize
+from animator.models.motion_encoder import MotionEncoder
+from animator.portrait import Picture, as_array, check_preprocessing
+from animator.release_preprocessing import LONGEST, release_track
+from animator.video import VideoReader
+
+BATCH = 16  # face crops encoded at once
+
+
+def encode_video(
+    encoder: MotionEncoder,
+    reader: VideoReader,
+    detector: FaceDetector,
+    select: str | int,
+    max_gap: int,
+    preprocessing: str,
+    device: torch.device,
+    progress_bar: Callable[..., Any],
+) -> tuple[Tensor, FaceTrack]:
+    """Follow a face through a video, then read it again and encode the face of each frame.
+
+    Args:
+        encoder: the motion encoder.
+        reader: an open video.
+        detector: the face detector.
+        select, max_gap, preprocessing: see `XNeMoPipeline.encode_motion`.
+        device: where the encoder is.
+        progress_bar: makes a tqdm bar from `total=`.
+    Returns:
+        Motion latents, (T, 512), float32 on the CPU, and the face's track.
+    """
+    check_preprocessing(preprocessing)
+    follow, stop = (release_track, LONGEST) if preprocessing == "release" else (track_faces, None)
+    with progress_bar(total=len(reader) if stop is None else min(stop, len(reader))) as bar:
+        bar.set_description("finding the face")
+        track = follow(reader, detector, select, max_gap, bar.update)
+    with progress_bar(total=len(track)) as bar:
+        bar.set_description("reading its motion")
+        parts = []
+        for crops in face_crops(reader, track, encoder.config.image_size, BATCH, stop):
+            parts.append(encode_faces(encoder, crops, device).float().cpu())
+            bar.update(len(crops))
+    return torch.cat(parts), track
+
+
+def encode_crops(encoder: MotionEncoder, crops: Iterable[Picture], device: torch.device) -> Tensor:
+    """Face crops of any size, each resized to the encoder's square (Lanczos) -> motion latents as in `encode_video`.
+
+    Raises:
+        XNeMoError: no crops, or something that is no picture.
+    """
+    side = encoder.config.image_size
+    pictures = (resize(as_array(crop), (side, side)) for crop in crops)
+    parts = []
+    while batch := list(islice(pictures, BATCH)):
+        parts.append(encode_faces(encoder, np.stack(batch), device).float().cpu())
+    if not parts:
+        raise XNeMoError("there are no face crops to encode")
+    return torch.cat(parts)
