@@ -10,6 +10,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -133,6 +135,25 @@ class VideoReader:
         if not 0 <= index < len(self):
             raise IndexError(f"{self._path}: picture {index} of {len(self)}")
         return next(self.chunks(1, index, index + 1))[0]
+
+    def part(self, start: int, stop: int | None = None) -> VideoReader:
+        """Pictures `start` to `stop` (as in a slice) as a video of their own, with frame 0 at `start`.
+
+        Nothing is decoded before pictures are asked for, and then nothing that lies long before or after them.
+
+        Raises:
+            ValueError: no pictures lie there.
+        """
+        chosen = range(len(self))[start:stop]
+        if not chosen:
+            raise ValueError(f"{self._path}: no pictures from {start} to {stop}; there are {len(self)}")
+        info = replace(self.info, frames=len(chosen), seconds=float(len(chosen) / self.info.rate))
+        other = copy(self)
+        other._probe = replace(self._probe, info=info, order=self._probe.order[chosen.start : chosen.stop])
+        # A decoder of its own, for two readers would move each other's; from anywhere but the start PyAV reads.
+        other._decord = self._open_decord() if chosen.start == 0 and self._decord is not None else None
+        other._cursor = 0
+        return other
 
     def _open_decord(self) -> Any:
         """decord's reader, or None where it is missing or shows anything but the stored pictures."""

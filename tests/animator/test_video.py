@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,8 +16,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from animator import video
 from animator.errors import XNeMoError
 from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
+from animator.video_probe import decoded
 from tests.animator.media import click_times, clicks, clip_frames, make_video, numbered, numbers
 
 # Both libraries convert colours with swscale, but not with the same version of it.
@@ -104,6 +108,46 @@ def test_two_iterators_over_one_reader_do_not_disturb_each_other(clip: Path, fra
     pairs = list(zip(reader.chunks(10), reader.chunks(10), strict=True))
     for side in (0, 1):
         assert difference(np.concatenate([pair[side] for pair in pairs]), every) <= SAME_PICTURE
+
+
+def test_a_part_is_a_video_of_its_own(clip: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "numbered.mp4", frames, 25)
+    with VideoReader(path) as whole:
+        for start, stop in ((0, 7), (40, None), (3, 44), (-5, None)):
+            part, wanted = whole.part(start, stop), list(range(50))[start:stop]
+            assert (len(part), part.info.frames, part.info.fps) == (len(wanted), len(wanted), 25)
+            assert part.info.seconds == len(wanted) / 25
+            assert numbers(np.concatenate(list(part.chunks(3)))) == wanted
+            assert numbers(next(part.chunks(2, 1, 3))) == wanted[1:3]
+            assert numbers(part.part(1, 4).frame(2)[None]) == [wanted[3]]
+        # The whole still reads on where it was.
+        chunks = whole.chunks(10)
+        assert numbers(next(chunks)) == list(range(10))
+        next(whole.part(0, 30).chunks(30))
+        assert numbers(next(chunks)) == list(range(10, 20))
+        assert whole.part(0, 5).backend == whole.backend
+        for start, stop in ((50, None), (5, 5)):
+            with pytest.raises(ValueError, match="no pictures from"):
+                whole.part(start, stop)
+
+
+def test_only_the_part_is_decoded(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "long.mp4", clip_frames(clip), 25, x264="keyint=10:min-keyint=10")
+    reader = VideoReader(path, "pyav")
+    count = 0
+
+    def counting(*arguments: Any) -> Iterator[Any]:
+        nonlocal count
+        for picture in decoded(*arguments):
+            count += 1
+            yield picture
+
+    monkeypatch.setattr(video, "decoded", counting)
+    assert len(reader) == 75
+    for start, stop, most in ((0, 6, 7), (65, 71, 6 + video.SEEK_MARGIN + 10)):
+        count = 0
+        list(reader.part(start, stop).chunks())
+        assert count <= most
 
 
 @pytest.mark.parametrize("backend", ["auto", "pyav"])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -147,6 +148,29 @@ def test_a_part_begins_with_its_own_sound_and_pose(xnemo: Xnemo, portrait: Path,
     loudest = np.abs(whole[int(0.2 * rate) : int(0.4 * rate)]).argmax()
     assert np.abs(part).argmax() == pytest.approx(loudest, abs=0.02 * rate)
     assert xnemo("animate", portrait, driving, "--preview", "start=9").code == 1
+
+
+def test_a_part_is_what_a_file_cut_to_it_gives(
+    xnemo: Xnemo, portrait: Path, face_frames: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    whole = make_video(tmp_path / "whole.mp4", face_frames, 30, x264="keyint=4:min-keyint=4:scenecut=0:bframes=0")
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "cut.mp4"), "w") as target:
+        (stream,) = source.streams.video
+        copied = target.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.size]
+        begin = packets[4].pts
+        assert packets[4].is_keyframe and begin is not None
+        for packet in packets[4:10]:
+            packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, copied
+            target.mux(packet)
+    words = ["--preview", "reader=pyav"]
+    part = xnemo("animate", portrait, whole, "-o", "part.mp4", *words, f"start={4 / 30}", "seconds=0.2")
+    assert part.code == 0, part.err
+    assert xnemo("animate", portrait, "cut.mp4", "-o", "alone.mp4", *words).code == 0
+    with VideoReader("part.mp4") as ours, VideoReader("alone.mp4") as theirs:
+        np.testing.assert_array_equal(next(ours.chunks()), next(theirs.chunks()))
+    # No frame beside these has been looked at.
+    assert "6/6" in part.err and "12/12" not in part.err
 
 
 def test_a_part_is_relative_to_its_own_first_frame() -> None:
