@@ -21,7 +21,7 @@ class FaceConfig:
 
     select: str = key("largest", "which face of the clip: 'largest', or an index counted from the left, from 0")
     min_score: float = key(0.5, "detections below this confidence are ignored, 0 to 1", minimum=0, maximum=1)
-    max_gap: int = key(12, "longest run of frames without a face that is bridged; longer ones are an error", minimum=0)
+    max_gap: int = key(12, "longest time without a face that is bridged, in frames at 25 a second", minimum=0)
     preprocessing: str = key(
         "tracked",
         "tracked: one face is followed through whole frames; release: boxes and crops of the published inference code, "

@@ -5,6 +5,7 @@ Boxes are (x0, y0, x1, y1) in pixels, y down. "Side" of a box is its longer side
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,10 +32,12 @@ __all__ = [
     "track_faces",
 ]
 
-# Width of the Gaussian that smooths the track, in frames.
+# Frames a second that are meant where a time is given in frames; the released code knows no other.
+RATE = 25.0
+# Width of the Gaussian that smooths the track, in frames at that rate: 0.2 s.
 SMOOTHING_SIGMA = 5.0
 
-# From one frame to the next, at 25 frames a second, a head moves less than this many sides of its box ...
+# From one frame to the next, at that rate, a head moves less than this many sides of its box ...
 _REACH = 0.5
 # ... after a gap it may be further away, but never further than this ...
 _MAX_REACH = 2.0
@@ -51,12 +54,14 @@ class FaceTrack:
         width: width of the frames in pixels.
         height: height of the frames in pixels.
         bridged: the frames in which the face was not found and `boxes` was interpolated.
+        sigma: width of the Gaussian that smooths centres and sides, in frames of this clip.
     """
 
     boxes: np.ndarray
     width: int
     height: int
     bridged: tuple[int, ...] = ()
+    sigma: float = SMOOTHING_SIGMA
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -71,13 +76,13 @@ class FaceTrack:
 
     @cached_property
     def centres(self) -> np.ndarray:
-        """Smoothed centres (x, y) of the face, (T, 2), float32, in pixels (Gaussian, sigma 5 frames)."""
-        return _smooth((self.boxes[:, :2] + self.boxes[:, 2:]) / 2)
+        """Smoothed centres (x, y) of the face, (T, 2), float32, in pixels."""
+        return _smooth((self.boxes[:, :2] + self.boxes[:, 2:]) / 2, self.sigma)
 
     @cached_property
     def sides(self) -> np.ndarray:
-        """Smoothed sides of the face's box, (T,), float32, in pixels (Gaussian, sigma 5 frames)."""
-        return _smooth((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1))
+        """Smoothed sides of the face's box, (T,), float32, in pixels."""
+        return _smooth((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1), self.sigma)
 
     @cached_property
     def crop_boxes(self) -> np.ndarray:
@@ -137,14 +142,14 @@ def track_faces(
     The face is chosen in the first frame that shows one (for an index: that shows enough of them). From then on the
     track follows that face by place and size, so it never changes to another person: in a frame in which the face
     cannot be found nearby, it counts as not found, whoever else is there. (Only what never was sure to be a face gives
-    way to a sure one when it vanishes.) Gaps of at most `max_gap` frames are bridged by linear interpolation, at the
-    ends of the clip by the nearest box.
+    way to a sure one when it vanishes.) Short gaps are bridged by linear interpolation, at the ends of the clip by the
+    nearest box. Smoothing and gaps are measured in time, so a clip of 50 frames a second is treated like one of 25.
 
     Args:
         reader: an open video.
         detector: the face detector.
         select: see `select_face`.
-        max_gap: the longest gap in frames that is bridged.
+        max_gap: the longest gap that is bridged, in frames at 25 a second.
         progress: called with the number of frames just done (such as the `update` of a tqdm bar).
     Raises:
         XNeMoError: no face at all, no face of that index, or a longer gap (the message names frames and time); or
@@ -174,7 +179,7 @@ def track_faces(
     if follower is None:
         raise XNeMoError(_nobody(name, len(boxes), wanted, most))
     filled, bridged = bridge_gaps(boxes, info, max_gap)
-    return FaceTrack(filled, info.width, info.height, bridged)
+    return FaceTrack(filled, info.width, info.height, bridged, sigma=SMOOTHING_SIGMA * info.fps / RATE)
 
 
 def bridge_gaps(boxes: Sequence[Box | None], info: VideoInfo, max_gap: int) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -182,15 +187,15 @@ def bridge_gaps(boxes: Sequence[Box | None], info: VideoInfo, max_gap: int) -> t
 
     Args:
         boxes: the face's box in each frame, not all None.
-        info: the clip, for the message.
-        max_gap: the longest gap in frames that is filled.
+        info: the clip: its rate, and its name for the message.
+        max_gap: the longest gap that is filled, in frames at 25 a second (a part of a frame counts as one).
     Returns:
         Boxes, (T, 4), float32, and the frames that were filled.
     Raises:
         XNeMoError: a longer gap; the message names frames and time.
     """
     gaps = _gaps(boxes)
-    long_gaps = [gap for gap in gaps if len(gap) > max_gap]
+    long_gaps = [gap for gap in gaps if len(gap) > math.ceil(max_gap * info.fps / RATE)]
     if long_gaps:
         raise XNeMoError(_lost(info.path.name, len(boxes), info.fps, long_gaps, max_gap))
     return _bridge(boxes), tuple(frame for gap in gaps for frame in gap)
@@ -229,7 +234,7 @@ class _Follower:
     def __init__(self, chosen: Face, faces: Sequence[Face], fps: float) -> None:
         self.last = chosen.box
         self.others = [face.box for face in faces if face is not chosen]
-        self.step = _REACH * max(1.0, 25.0 / fps)
+        self.step = _REACH * max(1.0, RATE / fps)
         self.missed = 0
         self.sure = chosen.score >= SURE
 
@@ -347,9 +352,9 @@ def _lost(name: str, frames: int, fps: float, gaps: Sequence[range], max_gap: in
     return (
         f"{name}: no face found in {sum(map(len, gaps))} of {frames} frames (first at {minutes}:{tenths / 10:04.1f}, "
         f"frames {listed}{more}) where the chosen face should be; trim the clip, choose another face with face.select, "
-        f"or bridge longer gaps with face.max_gap (now {max_gap})"
+        f"or bridge longer gaps with face.max_gap (now {max_gap}, in frames at {RATE:g} a second)"
     )
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    return gaussian_filter1d(values.astype(np.float64), SMOOTHING_SIGMA, axis=0, mode="reflect").astype(np.float32)
+def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter1d(values.astype(np.float64), sigma, axis=0, mode="reflect").astype(np.float32)

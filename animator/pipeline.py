@@ -136,7 +136,7 @@ class XNeMoPipeline(DiffusionPipeline):
         Args:
             video: a video file, or an open reader.
             select: which of several faces, see `animator.face.select_face`.
-            max_gap: longest run of frames without the face that is bridged.
+            max_gap: longest time without the face that is bridged, in frames at 25 a second.
             detector: used if given.
             preprocessing: "tracked", this project's, or "release", the published inference code's: the left square of
                 the first 500 frames and no choice of faces, see `animator.release_preprocessing`.

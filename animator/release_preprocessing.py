@@ -158,7 +158,7 @@ def release_track(
         reader: an open video.
         detector: the face detector.
         select: "largest"; there is no choice.
-        max_gap: longest run of frames without a face that is bridged; the published code bridges none.
+        max_gap: longest time without a face that is bridged, in frames at 25 a second; the published code bridges none.
         progress: called with the number of frames just done.
     Raises:
         XNeMoError: no face for longer than `max_gap` frames, or several; or a face was chosen.

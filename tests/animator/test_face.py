@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from animator.face import (
     Face,
     FaceDetector,
     FaceTrack,
+    bridge_gaps,
     crop_face,
     crop_portrait,
     face_box_square,
@@ -24,7 +26,7 @@ from animator.face import (
     track_faces,
 )
 from animator.image import read_image, resize
-from animator.video import VideoReader, VideoWriter
+from animator.video import VideoInfo, VideoReader, VideoWriter
 
 GREY = 110
 
@@ -332,6 +334,38 @@ def test_centres_are_smoothed_by_a_gaussian_of_five_frames() -> None:
     padded = np.pad(raw, 20, mode="symmetric")  # scipy's "reflect" repeats the edge sample
     expected = np.convolve(padded, kernel, mode="valid")
     np.testing.assert_allclose(track.centres[:, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("fps", "sigma"), [(25, 5), (50, 10), (12.5, 2.5), (30000 / 1001, 5.994)])
+def test_a_track_is_smoothed_over_the_same_time_at_any_rate(
+    detector: FaceDetector, astronaut: np.ndarray, tmp_path: Path, fps: float, sigma: float
+) -> None:
+    track = _track(_video(tmp_path / "clip.mp4", [astronaut] * 3, fps), detector)
+    assert track.sigma == pytest.approx(sigma, abs=1e-3)
+    assert (track.sigma == 5) == (fps == 25)
+
+
+def test_twice_the_rate_gives_the_same_path() -> None:
+    sway = 20 * np.sin(np.arange(60) / 4)[:, None].astype(np.float32)
+    boxes = _steady(60).boxes + sway
+    between = (boxes + np.concatenate([boxes[1:], boxes[-1:]])) / 2
+    slow = FaceTrack(boxes, 640, 360)
+    fast = FaceTrack(np.stack([boxes, between], axis=1).reshape(120, 4), 640, 360, sigma=10)
+    moved = np.ptp(slow.centres[:, 0])
+    assert moved > 10
+    np.testing.assert_allclose(fast.centres[::2], slow.centres, atol=0.05 * moved)
+
+
+@pytest.mark.parametrize(("fps", "longest"), [(25, 12), (50, 24), (60, 29), (24, 12), (10, 5)])
+def test_gaps_are_bridged_by_their_time(fps: int, longest: int) -> None:
+    def bridge(gap: int) -> tuple[int, ...]:
+        boxes = [(0.0, 0.0, 9.0, 9.0), *[None] * gap, (0.0, 0.0, 9.0, 9.0)]
+        info = VideoInfo(Path("x.mp4"), len(boxes), fps, Fraction(fps), 64, 64, False, len(boxes) / fps, 0, False)
+        return bridge_gaps(boxes, info, max_gap=12)[1]
+
+    assert bridge(longest) == tuple(range(1, longest + 1))
+    with pytest.raises(XNeMoError, match=r"face\.max_gap \(now 12, in frames at 25 a second\)"):
+        bridge(longest + 1)
 
 
 def test_crop_has_one_even_size_and_stays_inside_the_picture() -> None:
