@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop, crop_face, crop_portrait, face_box_square, select_face
@@ -36,7 +36,7 @@ class PortraitPictures:
 
 
 def as_array(picture: Picture) -> NDArray[np.uint8]:
-    """Any kind of picture as uint8 RGB (height, width, 3); transparency is laid over white.
+    """Any kind of picture as uint8 RGB (height, width, 3), turned as its EXIF says; transparency is laid over white.
 
     Raises:
         XNeMoError: a file that is no picture, or an array of another type or shape.
@@ -44,6 +44,7 @@ def as_array(picture: Picture) -> NDArray[np.uint8]:
     if isinstance(picture, (str, Path)):
         return read_image(picture)
     if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
         return np.array(picture.convert("RGB"), dtype=np.uint8)
