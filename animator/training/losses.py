@@ -15,8 +15,14 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-# Groups of points that move against each other: the mouth with the chin, an eye with its brow.
-EXPRESSIVE_PARTS = (LIPS + INNER_LIPS + (152, 175, 199), RIGHT_EYE + RIGHT_BROW, LEFT_EYE + LEFT_BROW)
+# Groups of points that move against each other: lips and chin, the lids of an eye, an eye and its brow.
+EXPRESSIVE_PARTS = (
+    LIPS + INNER_LIPS + (152, 175, 199),
+    RIGHT_EYE,
+    LEFT_EYE,
+    RIGHT_EYE + RIGHT_BROW,
+    LEFT_EYE + LEFT_BROW,
+)
 PART_SIZE = 64  # pixels to which mouth and eyes are enlarged
 
 
@@ -121,13 +127,24 @@ def landmark_shape_loss(flow: Tensor, target_landmarks: Tensor, reference_landma
     """The landmark flow within each expressive part, after the part's mean error is taken off.
 
     Not in the paper. How far a mouth opens is a hundredth of the picture, and the head's own place is uncertain by
-    more than that: in the absolute loss the mouth would be heard last.
+    more than that: in the absolute loss the mouth would be heard last, and the eyelids after it.
 
-    Args and returns: as `landmark_flow_loss`; the mean over the parts.
+    Args: as `landmark_flow_loss`.
+    Returns:
+        Mean L1 distance over the parts, each in units of how far the part's points lie from their middle.
     """
-    error = _followed(flow, target_landmarks) - reference_landmarks
-    parts = [error[:, list(points)] for points in EXPRESSIVE_PARTS]
-    return torch.stack([(part - part.mean(dim=1, keepdim=True)).abs().sum(dim=-1).mean() for part in parts]).mean()
+    found = _followed(flow, target_landmarks)
+    terms = []
+    for points in EXPRESSIVE_PARTS:
+        reference = _about_middle(reference_landmarks[:, list(points)])
+        error = _about_middle(found[:, list(points)]) - reference
+        size = reference.abs().sum(dim=-1).mean(dim=1)
+        terms.append((error.abs().sum(dim=-1).mean(dim=1) / size).mean())
+    return torch.stack(terms).mean()
+
+
+def _about_middle(points: Tensor) -> Tensor:
+    return points - points.mean(dim=1, keepdim=True)
 
 
 def _followed(flow: Tensor, points: Tensor) -> Tensor:
