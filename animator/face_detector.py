@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from animator.assets import asset_path, cache_dir
-from animator.errors import XNeMoError
-from animator.mediapipe_tasks import close_with, quiet_stderr
+from animator.mediapipe_tasks import PictureTask
 
 Box = tuple[float, float, float, float]
 
@@ -54,7 +52,7 @@ class Face:
         return (x1 - x0) * (y1 - y0)
 
 
-class FaceDetector:
+class FaceDetector(PictureTask):
     """BlazeFace short range through MediaPipe tasks; about 1 ms a picture on one CPU core.
 
     Args:
@@ -68,45 +66,17 @@ class FaceDetector:
 
     def __init__(self, model_path: str | Path | None = None, min_score: float = 0.5) -> None:
         self.model_path = _find_model() if model_path is None else Path(model_path)
-        try:
-            model = self.model_path.read_bytes()
-        except OSError as error:
-            raise XNeMoError(f"{self.model_path}: cannot be read: {error.strerror or error}") from error
-        if model[4:8] != b"TFL3":
-            raise XNeMoError(f"{self.model_path}: not a TFLite model")
-        with quiet_stderr:
-            try:
-                # Imported here: it takes a second, and most commands on .motion files need no detector.
-                import mediapipe
-                from mediapipe.tasks.python import BaseOptions, vision
-            except (ImportError, OSError) as error:
-                raise XNeMoError(f"mediapipe, which finds faces, cannot be loaded: {error}") from error
-            self._to_image = lambda frame: mediapipe.Image(mediapipe.ImageFormat.SRGB, frame)
-            try:
-                options = vision.FaceDetectorOptions(
-                    base_options=BaseOptions(model_asset_buffer=_with_metadata(model)),
-                    min_detection_confidence=min_score,
-                )
-                self._detector: Any = vision.FaceDetector.create_from_options(options)
-            except OSError as error:
-                raise XNeMoError(f"mediapipe, which finds faces, cannot be loaded: {error}") from error
-            except Exception as error:  # a damaged flatbuffer fails in many ways, all of them the file's fault
-                raise XNeMoError(
-                    f"{self.model_path}: not a BlazeFace model that mediapipe can use ({error})"
-                ) from error
-        self._finalizer = close_with(self, self._detector)
 
-    def __enter__(self) -> FaceDetector:
-        return self
+        def create(tasks: Any, model: bytes) -> Any:
+            if model[4:8] != b"TFL3":
+                raise ValueError("not a TFLite model")
+            options = tasks.vision.FaceDetectorOptions(
+                base_options=tasks.BaseOptions(model_asset_buffer=_with_metadata(model)),
+                min_detection_confidence=min_score,
+            )
+            return tasks.vision.FaceDetector.create_from_options(options)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the network. The detector cannot be used afterwards."""
-        self._finalizer()
+        super().__init__(self.model_path, "a BlazeFace model", create)
 
     def detect(self, frame: np.ndarray, everyone: bool = False) -> list[Face]:
         """Find the faces of a picture, also small ones.
@@ -168,8 +138,7 @@ class FaceDetector:
         Returns:
             Boxes (x0, y0, x1, y1) in whole pixels; they may reach beyond the picture.
         """
-        with quiet_stderr:
-            result = self._detector.detect(self._to_image(picture))
+        result = self._look_at(picture)
         found = []
         for detection in result.detections:
             box = detection.bounding_box

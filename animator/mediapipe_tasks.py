@@ -1,4 +1,4 @@
-"""What MediaPipe's tasks need to be good guests: silence on standard error, and a clean end of the program."""
+"""MediaPipe's tasks: opened from files, silent on standard error, and no trouble when the program ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,46 +20,78 @@ from animator.errors import XNeMoError
 _open_tasks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def close_with(owner: object, task: Any) -> weakref.finalize:
-    """Close a MediaPipe task when its owner is gone; calling what is returned closes it at once."""
-    _open_tasks.add(task)
-    finalizer = weakref.finalize(owner, _close, task)
-    finalizer.atexit = False
-    return finalizer
+class PictureTask:
+    """A MediaPipe task that looks at one picture at a time: the base of all that finds faces and landmarks.
+
+    Args:
+        path: the model.
+        kind: what the file should be, in words, for the message when it is not.
+        create: makes the task from `mediapipe.tasks.python` and the file's bytes; what it raises is the file's fault.
+    Raises:
+        XNeMoError: the file cannot be read or used, or MediaPipe cannot be loaded on this machine.
+    """
+
+    def __init__(self, path: Path, kind: str, create: Callable[[Any, bytes], Any]) -> None:
+        try:
+            model = path.read_bytes()
+        except OSError as error:
+            raise XNeMoError(f"{path}: cannot be read: {error.strerror or error}") from error
+        with quiet_stderr:
+            try:
+                # Imported here: it takes a second, and most commands on .motion files need none of it.
+                import mediapipe
+                from mediapipe.tasks import python as tasks
+                from mediapipe.tasks.python import vision as vision  # makes it an attribute of `tasks`
+
+                self._task = create(tasks, model)
+            except (ImportError, OSError) as error:
+                raise XNeMoError(f"mediapipe, which finds faces and landmarks, cannot be loaded: {error}") from error
+            except Exception as error:  # a damaged file fails in many ways
+                raise XNeMoError(f"{path}: not {kind} that mediapipe can use ({error})") from error
+        self._to_image = lambda picture: mediapipe.Image(mediapipe.ImageFormat.SRGB, picture)
+        _open_tasks.add(self._task)
+        self._finalizer = weakref.finalize(self, _close, self._task)
+        self._finalizer.atexit = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the networks; nothing can be looked at afterwards."""
+        self._finalizer()
+
+    def _look_at(self, picture: np.ndarray) -> Any:
+        """MediaPipe's result for an RGB picture (H, W, 3), uint8."""
+        with quiet_stderr:
+            return self._task.detect(self._to_image(np.ascontiguousarray(picture)))
 
 
-def open_face_landmarker(path: Path, faces: int) -> tuple[Any, Callable[[np.ndarray], Any]]:
-    """Open MediaPipe's Face Landmarker in picture mode, with blendshapes and head matrix.
+class LandmarkerTask(PictureTask):
+    """MediaPipe's Face Landmarker, with blendshapes and head matrix.
 
     Args:
         path: the bundle, `face_landmarker.task`.
         faces: most faces to report.
-    Returns:
-        The task, to be closed by `close_with`, and what turns an RGB picture (H, W, 3), uint8, into its input.
     Raises:
-        XNeMoError: the file cannot be read or used, or MediaPipe cannot be loaded on this machine.
+        XNeMoError: see `PictureTask`.
     """
-    try:
-        bundle = path.read_bytes()
-    except OSError as error:
-        raise XNeMoError(f"{path}: cannot be read: {error.strerror or error}") from error
-    with quiet_stderr:
-        try:
-            import mediapipe
-            from mediapipe.tasks.python import BaseOptions, vision
-        except (ImportError, OSError) as error:
-            raise XNeMoError(f"mediapipe, which finds landmarks, cannot be loaded: {error}") from error
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_buffer=bundle),
-            num_faces=faces,
-            output_face_blendshapes=True,
-            output_facial_transformation_matrixes=True,
-        )
-        try:
-            task = vision.FaceLandmarker.create_from_options(options)
-        except Exception as error:  # a damaged bundle fails in many ways, all of them the file's fault
-            raise XNeMoError(f"{path}: not a Face Landmarker that mediapipe can use ({error})") from error
-    return task, lambda picture: mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
+
+    def __init__(self, path: Path, faces: int) -> None:
+        def create(tasks: Any, bundle: bytes) -> Any:
+            options = tasks.vision.FaceLandmarkerOptions(
+                base_options=tasks.BaseOptions(model_asset_buffer=bundle),
+                num_faces=faces,
+                output_face_blendshapes=True,
+                output_facial_transformation_matrixes=True,
+            )
+            return tasks.vision.FaceLandmarker.create_from_options(options)
+
+        super().__init__(path, "a Face Landmarker", create)
 
 
 def _close(task: Any) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from animator.mediapipe_tasks import close_with, open_face_landmarker, quiet_stderr
+from animator.mediapipe_tasks import LandmarkerTask
 
 # Numbers of MediaPipe's 478-point mesh.
 UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
@@ -76,7 +75,7 @@ class FaceMeasures:
         )
 
 
-class FaceLandmarker:
+class FaceLandmarker(LandmarkerTask):
     """MediaPipe Face Landmarker (478 points, 52 blendshapes, head matrix) for one face a picture.
 
     Args:
@@ -86,20 +85,7 @@ class FaceLandmarker:
     """
 
     def __init__(self, model: str | Path) -> None:
-        self._landmarker, self._to_image = open_face_landmarker(Path(model), faces=1)
-        self._finalizer = close_with(self, self._landmarker)
-
-    def __enter__(self) -> FaceLandmarker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the networks. The landmarker cannot be used afterwards."""
-        self._finalizer()
+        super().__init__(Path(model), faces=1)
 
     def measure(self, frames: Iterable[NDArray[np.uint8]]) -> FaceMeasures:
         """Measure the face in every frame.
@@ -110,8 +96,7 @@ class FaceLandmarker:
         found, blendshapes, angles, mouth, boxes = [], [], [], [], []
         names: tuple[str, ...] = ()
         for frame in frames:
-            with quiet_stderr:
-                seen = self._landmarker.detect(self._to_image(frame))
+            seen = self._look_at(frame)
             found.append(bool(seen.face_landmarks))
             if not found[-1]:
                 blendshapes.append(np.full(BLENDSHAPES, np.nan))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from animator.errors import XNeMoError
 from animator.face_detector import Box
-from animator.mediapipe_tasks import close_with, open_face_landmarker, quiet_stderr
+from animator.mediapipe_tasks import LandmarkerTask
 
 # Whose landmarks are meant is decided by place, so more than one person may be in the picture.
 _MOST_FACES = 4
@@ -37,7 +36,7 @@ class FaceLabels:
     blendshape_names: tuple[str, ...]
 
 
-class FaceLandmarker:
+class FaceLandmarker(LandmarkerTask):
     """Face Landmarker of MediaPipe tasks in picture mode: every frame by itself.
 
     Args:
@@ -51,16 +50,7 @@ class FaceLandmarker:
             raise XNeMoError(f"prepare needs MediaPipe's Face Landmarker: {WHERE}")
         if not path.is_file():
             raise XNeMoError(f"{path}: no such file; {WHERE}")
-        self._landmarker, self._to_image = open_face_landmarker(path, _MOST_FACES)
-        self._finalizer = close_with(self, self._landmarker)
-
-    def __enter__(self) -> FaceLandmarker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._finalizer()
+        super().__init__(path, _MOST_FACES)
 
     def label(self, picture: np.ndarray, box: Box) -> FaceLabels | None:
         """Label one face of a picture.
@@ -72,8 +62,7 @@ class FaceLandmarker:
             The labels, or None where no face's mesh is centred in the box.
         """
         height, width = picture.shape[:2]
-        with quiet_stderr:
-            result = self._landmarker.detect(self._to_image(picture))
+        result = self._look_at(picture)
         meshes = [np.array([(p.x, p.y) for p in mesh], np.float32) for mesh in result.face_landmarks]
         low, high = np.array(box[:2]) / (width, height), np.array(box[2:]) / (width, height)
         distances = [float(np.abs((mesh.mean(axis=0) - (low + high) / 2) / (high - low)).max()) for mesh in meshes]
