@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from animator.errors import XNeMoError
-from animator.files import atomic_path, sha256_of
+from animator.files import atomic_folder, atomic_path, open_to_others, sha256_of
 
 
 def test_error_message_is_one_line() -> None:
@@ -85,11 +85,56 @@ except XNeMoError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_finished_folder_gets_its_name_with_all_that_is_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "weights"
+    with atomic_folder(target) as temporary:
+        (temporary / "unet").mkdir()
+        (temporary / "unet" / "x").write_text("whole")
+        assert not target.exists()
+    assert (target / "unet" / "x").read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_interrupted_folder_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), atomic_folder(tmp_path / "new" / "weights") as temporary:
+        (temporary / "unet").mkdir()
+        (temporary / "unet" / "half").write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_holds_something_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for target in (tmp_path, tmp_path / "mine"):
+        message = "exists already; name a new folder, or remove it first"
+        with pytest.raises(XNeMoError, match=message), atomic_folder(target):
+            pytest.fail("the block must not run")
+    with atomic_folder(tmp_path / "empty") as temporary:
+        (temporary / "x").write_text("x")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "mine", "x"]
+
+
+def test_error_inside_a_folder_names_the_folder_and_not_its_temporary_name(tmp_path: Path) -> None:
+    with pytest.raises(XNeMoError) as caught, atomic_folder(tmp_path / "weights") as temporary:
+        (temporary / "no" / "such").write_text("x")
+    assert str(caught.value) == f"{tmp_path / 'weights'}: cannot be written: No such file or directory"
+
+
 def test_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "x"):
         pass
     (tmp_path / "y").touch()
     assert os.stat(tmp_path / "x").st_mode == os.stat(tmp_path / "y").st_mode
+
+
+def test_private_file_is_opened_to_others(tmp_path: Path) -> None:
+    (tmp_path / "x").touch(0o600)
+    (tmp_path / "y").touch()
+    open_to_others(tmp_path / "x")
+    assert os.stat(tmp_path / "x").st_mode == os.stat(tmp_path / "y").st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y"]
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
