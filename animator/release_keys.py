@@ -79,6 +79,12 @@ def rename(keys: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
     return renamed
 
 
+def released_motion_encoder_keys(ours: Iterable[str], hourglass_depth: int = 4) -> dict[str, str]:
+    """Key of `MotionEncoder` -> the released key."""
+    prefixes = motion_encoder_prefixes(hourglass_depth)
+    return rename(ours, {target: released for released, target in prefixes.items()})
+
+
 _SLOT_PARTS = {"motion_modules": ".motion_attention", "temporal_modules": ""}
 
 _SLOT_LAYERS = {
@@ -91,6 +97,7 @@ _SLOT_LAYERS = {
 
 # The released temporal block keeps one position table per attention, ours one per block; they are equal.
 _POSITION_TABLES = ("attention_blocks.0.pos_encoder.pe", "attention_blocks.1.pos_encoder.pe")
+SECOND_TABLE = f".{_POSITION_TABLES[1]}"
 
 _RELEASED_SLOT = re.compile(r"(?P<block>.+)\.(?P<kind>motion_modules|temporal_modules)\.(?P<index>\d+)"
                             r"\.temporal_transformer\.(?P<rest>.+)")  # fmt: skip
@@ -135,3 +142,15 @@ def released_denoising_keys(ours: str) -> tuple[str, ...]:
         return tuple(f"{prefix}.{block[1]}.{table}" for table in _POSITION_TABLES)
     released = _replace_head(block[2], {new: old for old, new in _SLOT_LAYERS.items()})
     return (f"{prefix}.{block[1]}.{released}",)
+
+
+def animatediff_key(key: str) -> str:
+    """Key of an AnimateDiff motion module -> key of the same temporal layer in `MotionUNet`.
+
+    AnimateDiff's own files name the layers as X-NeMo does; diffusers' motion adapters have the names that
+    `MotionUNet` has. Training scripts put `module.` in front.
+    """
+    name = key.removeprefix("module.")
+    if ".temporal_transformer." not in name:
+        return name
+    return denoising_key(name.replace(".motion_modules.", ".temporal_modules.", 1))

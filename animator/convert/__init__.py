@@ -1,0 +1,1 @@
+"""Other projects' checkpoints -> this project's folders, and back."""
