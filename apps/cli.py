@@ -31,6 +31,10 @@ VERBS = {
     "prepare": ("prepare", "cut face clips out of videos and label them, for training"),
     "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
+    "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),
+    "convert to-release": ("convert_to_release", "write the files that the official X-NeMo code loads"),
+    "convert base": ("convert_base", "make a Stable Diffusion folder one that training starts from"),
+    "fetch": ("fetch", "bring base models from the Hugging Face hub; `xnemo doctor --weights` names them"),
     "doctor": ("doctor", "show versions, device, weights, and what will fit into memory"),
     "demo": ("demo", "animate a real portrait with a real clip, and show both beside the result"),
 }
@@ -163,7 +167,7 @@ def _load(name: str) -> Verb:
 
 def _overview() -> str:
     lines = ["usage: xnemo COMMAND ... [key=value ...] [--json] [--debug]", ""]
-    lines += [f"  xnemo {name:<18} {about}" for name, (_, about) in VERBS.items()]
+    lines += [f"  xnemo {name:<22} {about}" for name, (_, about) in VERBS.items()]
     lines += ["", "`xnemo COMMAND --help` lists the settings of a command with their defaults."]
     return "\n".join(lines)
 

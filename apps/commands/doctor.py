@@ -11,7 +11,7 @@ from typing import Any
 
 from animator.config import DoctorConfig
 from animator.errors import XNeMoError
-from apps.verb import Context, Verb
+from apps.verb import Context, Option, Verb
 
 PACKAGES = ("xnemo-motion-suite", "torch", "diffusers", "transformers", "accelerate", "mediapipe", "numpy")
 SIZES = ("tiny", "lite", "xnemo")
@@ -19,6 +19,10 @@ SIZES = ("tiny", "lite", "xnemo")
 
 def run(files: list[str], config: DoctorConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
     """Look at everything and report; a missing part is reported, not an error."""
+    if options.weights:
+        from apps.weights_report import weights_report
+
+        return weights_report()
     import torch
 
     from animator.assets import ASSETS, cache_dir, is_cached
@@ -46,6 +50,10 @@ def run(files: list[str], config: DoctorConfig, options: argparse.Namespace, con
 
 def summary(result: dict[str, Any]) -> str:
     """The report for people."""
+    if "sources" in result:
+        from apps.weights_report import weights_summary
+
+        return weights_summary(result)
     versions = ", ".join(f"{name} {found or 'missing'}" for name, found in result["versions"].items())
     readers = ", ".join(f"{name} {found or 'not installed'}" for name, found in result["readers"].items())
     device, weights, memory = result["device"], result["weights"], result["memory"]
@@ -123,8 +131,11 @@ def _memory(device: Any, dtype: Any) -> dict[str, Any]:
 
 
 VERB = Verb(
-    usage="xnemo doctor [key=value ...] [--json]",
+    usage="xnemo doctor [--weights] [key=value ...] [--json]",
     config="doctor",
     run=run,
     summary=summary,
+    options=(
+        Option(("--weights",), "show instead which released weights are there, which are missing, and what to do next"),
+    ),
 )

@@ -39,7 +39,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_help_shows_every_key_with_its_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*name.split(), "--help"]) == 0
     shown = capsys.readouterr().out
-    for info in describe(name.replace(" ", "_")):
+    for info in describe(name.replace(" ", "_").replace("-", "_")):
         assert f"{info.name}=" in shown
 
 
