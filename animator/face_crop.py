@@ -94,20 +94,26 @@ class PortraitCrop:
     window: tuple[int, int, int, int]
 
 
-def crop_portrait(image: np.ndarray, box: Box, size: int, margin: float = 0.5) -> PortraitCrop:
-    """Cut a portrait to a square about the face, as the release does.
+def crop_portrait(
+    image: np.ndarray, box: Box, size: int, margin: float = 0.5, least_margin: float = 0.25
+) -> PortraitCrop:
+    """Cut a portrait to a square about the face.
 
-    The square has the face's side plus `margin` of it on each side; it is shifted inside the picture where it fits, and
-    the picture is padded with black along an axis where it does not.
+    The square has the face's side plus `margin` of it on each side, and is shifted inside the picture. In a picture that
+    is too small for it, the margin shrinks, so that there is no border to be seen; below `least_margin` it does not,
+    and the picture is padded with black (the release keeps its margin of 0.5 and pads at once).
 
     Args:
         image: RGB picture, (H, W, 3), uint8.
         box: the face's box in pixels.
         size: side of the result in pixels (512 for the paper's model).
         margin: part of the face's side that is added on each side, at least 0.
+        least_margin: what it may shrink to, at most `margin`.
     """
     height, width = image.shape[:2]
-    side = max(1, round((1 + 2 * margin) * max(box[2] - box[0], box[3] - box[1])))
+    face = max(box[2] - box[0], box[3] - box[1])
+    wanted, least = ((1 + 2 * part) * face for part in (margin, least_margin))
+    side = max(1, round(min(wanted, max(least, min(height, width)))))
     window = place_square((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side, width, height)
     scale = size / side
     x0, y0 = window[:2]

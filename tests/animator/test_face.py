@@ -448,11 +448,18 @@ def test_portrait_at_the_edge_is_shifted_inside(astronaut: np.ndarray) -> None:
     np.testing.assert_allclose(portrait.box, (88 * scale, 5 * scale, 188 * scale, 105 * scale), rtol=1e-6)
 
 
+def test_portrait_in_a_small_picture_has_a_smaller_margin() -> None:
+    portrait = crop_portrait(np.full((180, 200, 3), 255, np.uint8), (60, 40, 160, 140), 90)
+    assert portrait.window == (20, 0, 200, 180)
+    assert (portrait.image == 255).all()
+    np.testing.assert_allclose(portrait.box, (20, 20, 70, 70))
+
+
 def test_portrait_that_is_all_face_is_padded_with_black() -> None:
-    portrait = crop_portrait(np.full((120, 200, 3), 255, np.uint8), (60, 10, 160, 110), 400)
+    portrait = crop_portrait(np.full((120, 200, 3), 255, np.uint8), (60, 10, 160, 110), 300)
     x0, y0, x1, y1 = portrait.window
-    assert (x0, x1) == (0, 200)
-    assert y1 - y0 == 200
+    assert x1 - x0 == y1 - y0 == 150
+    assert (y0, y1) == (-15, 135)
     assert (portrait.image[: 2 * -y0 - 6] == 0).all()
     assert (portrait.image[2 * -y0 + 6 : 2 * (120 - y0) - 6] == 255).all()
     assert (portrait.image[2 * (120 - y0) + 6 :] == 0).all()
