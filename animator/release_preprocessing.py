@@ -24,6 +24,7 @@ from animator.video import VideoReader
 LONGEST = 500  # frames of a driving clip that are used
 PORTRAIT_SIDE = 512  # pixels
 PORTRAIT_MARGIN = 0.5  # of the box's side, on each side
+SIGMA = 5.0  # frames, at any rate: width of the Gaussian that smooths the track
 SEVERAL = 0.8  # faces that all score more than this are several people
 
 NO_CHOICE = "face.select={}: the released preprocessing takes the face of the highest score; face=default has a choice"
@@ -180,7 +181,7 @@ def release_track(
             "that the released preprocessing looks at; face=default looks everywhere"
         )
     filled, bridged = bridge_gaps(boxes, reader.info, max_gap)
-    return ReleaseTrack(filled, min(reader.info.width, reader.info.height), reader.info.height, bridged)
+    return ReleaseTrack(filled, min(reader.info.width, reader.info.height), reader.info.height, bridged, sigma=SIGMA)
 
 
 def _grown(low: int, high: int, other: int) -> tuple[int, int]:

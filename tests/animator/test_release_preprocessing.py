@@ -13,7 +13,7 @@ from skimage.transform import resize
 
 from animator.builders import animator_config, build_pipeline
 from animator.errors import XNeMoError
-from animator.face import FaceDetector, face_crops
+from animator.face import FaceDetector, face_crops, track_faces
 from animator.portrait import portrait_pictures
 from animator.release_preprocessing import (
     ReleaseTrack,
@@ -40,8 +40,8 @@ def astronaut() -> np.ndarray:
     return skimage.data.astronaut()
 
 
-def video(path: Path, frames: list[np.ndarray]) -> Path:
-    with VideoWriter(path, 25) as writer:
+def video(path: Path, frames: list[np.ndarray], fps: float = 25) -> Path:
+    with VideoWriter(path, fps) as writer:
         for frame in frames:
             writer.write(frame)
     return path
@@ -194,6 +194,14 @@ def test_a_face_on_the_right_is_not_seen_and_the_error_says_so(
             release_track(reader, detector)
         with pytest.raises(XNeMoError, match=r"face\.select=0"):
             release_track(reader, detector, select=0)
+
+
+def test_smoothing_is_five_frames_wide_at_any_rate(
+    detector: FaceDetector, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    with VideoReader(video(tmp_path / "fast.mp4", [astronaut[:256, 96:352]] * 3, fps=60)) as reader:
+        assert release_track(reader, detector).sigma == 5
+        assert track_faces(reader, detector).sigma == 12
 
 
 @pytest.mark.slow
