@@ -99,9 +99,9 @@ def crop_portrait(
 ) -> PortraitCrop:
     """Cut a portrait to a square about the face.
 
-    The square has the face's side plus `margin` of it on each side, and is shifted inside the picture. In a picture that
-    is too small for it, the margin shrinks, so that there is no border to be seen; below `least_margin` it does not,
-    and the picture is padded with black (the release keeps its margin of 0.5 and pads at once).
+    The square has the face's side plus `margin` of it on each side, and is shifted inside the picture. In a picture
+    that is too small for it, the margin shrinks, so that no border shows; below `least_margin` it does not, and the
+    picture is padded with black (the release keeps its margin of 0.5 and pads at once).
 
     Args:
         image: RGB picture, (H, W, 3), uint8.
