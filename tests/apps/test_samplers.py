@@ -25,10 +25,10 @@ def portrait() -> Path:
 
 @pytest.fixture
 def square(face_frames: np.ndarray, tmp_path: Path) -> Path:
-    """The driving clip without what lies right and left of the face."""
+    """The driving clip without what lies right and left of the face, at the rate for which the release is made."""
     height = face_frames.shape[1]
     left = (face_frames.shape[2] - height) // 2
-    with VideoWriter(tmp_path / "square.mp4", 30) as writer:
+    with VideoWriter(tmp_path / "square.mp4", 25) as writer:
         writer.write(face_frames[:, :, left : left + height])
     return tmp_path / "square.mp4"
 
