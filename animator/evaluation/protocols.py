@@ -6,7 +6,7 @@ Everything is measured at 256 x 256. A clip is read in pieces; of each only the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from animator.evaluation.identity import FaceIdentity, Likeness, likeness
 from animator.evaluation.landmarks import FaceLandmarker, FaceMeasures
 from animator.evaluation.metrics import PictureErrors, PictureMetrics, at_measured_size
 from animator.face import FaceDetector, crop_face
+from animator.face_crop import CROP_SCALE
 from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
@@ -132,7 +133,10 @@ def first_frame_pictures(pipeline: XNeMoPipeline, driver: Driver) -> PortraitPic
     assert driver.motion.crop is not None  # it was read from a picture
     x, y, width, height = driver.motion.crop
     face = crop_face(driver.first, (x, y, x + width, y + height), face_side)
-    return portrait_pictures(driver.first, (side, side), face_side, reference_face=face)
+    pictures = portrait_pictures(driver.first, (side, side), face_side, reference_face=face)
+    unit = 2 / driver.first.shape[1]
+    box = ((x + width / 2) * unit - 1, (y + height / 2) * unit - 1, max(width, height) / CROP_SCALE * unit)
+    return replace(pictures, box=box)
 
 
 def self_reenactment(

@@ -23,6 +23,7 @@ from animator.evaluation.protocols import (
     self_reenactment,
 )
 from animator.evaluation.report import CrossEntry, SelfEntry, cross_report, markdown, self_report
+from animator.face import FaceDetector
 from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.pixels import from_uint8
@@ -62,6 +63,11 @@ def test_the_whole_first_frame_is_the_portrait_and_its_motion_the_clips_first(
     side = pipeline.config.image_size
     assert pictures.image.shape == (side, side, 3)
     assert driver.motion.boxes[0].tolist() == [0, 0, 1]
+    # The box that the head moves is the face's own, wherever in the picture it is.
+    seen = FaceDetector().detect(driver.first)[0].box
+    unit = 2 / driver.first.shape[1]
+    middle = ((seen[0] + seen[2]) / 2 * unit - 1, (seen[1] + seen[3]) / 2 * unit - 1)
+    assert pictures.box == pytest.approx((*middle, max(seen[2] - seen[0], seen[3] - seen[1]) * unit), abs=0.06)
     with torch.no_grad():
         own = pipeline.motion_encoder.encode(from_uint8(pictures.face[None]))
     torch.testing.assert_close(own, driver.motion.latents[:1], atol=1e-5, rtol=1e-4)
