@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train every network of an animator on a machine without network:
-#     [SIZE=lite] [PYTHON=python3] bash docs/train_on_gpu.sh MINUTES [key=value ...]
+#     [SIZE=lite] [START=FOLDER] [PYTHON=python3] bash docs/train_on_gpu.sh MINUTES [key=value ...]
 # Run again, it goes on where it stopped. The settings (key=value) go to the two runs of the animator.
 set -euo pipefail
 
@@ -11,6 +11,10 @@ output=outputs/gpu
 export PYTHONPATH="$PWD/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 size=${SIZE:-lite}
 python=${PYTHON:-python3}
+# Encoder and GAN head go on from the packaged weights of this size, if there are any; START= (empty) begins anew.
+start=${START-animator/pretrained/$size}
+begin=()
+if [ -n "$start" ] && [ -d "$start" ]; then begin=(start_from="$start" schedule.label_warm_up_steps=0); fi
 xnemo() { "$python" -m apps.cli "$@"; }
 share() { "$python" -c "print($minutes * $1 / 100)"; }
 
@@ -19,7 +23,8 @@ xnemo prepare -o "$crops"
 xnemo train autoencoder animator="$size" crops="$crops" output="$output/autoencoder" batch=32 \
     schedule.max_minutes="$(share 15)" schedule.checkpoint_minutes=2 schedule.decay_minutes="$(share 5)"
 xnemo train animator animator="$size" crops="$crops" output="$output/gan" \
-    schedule.max_minutes="$(share 30)" schedule.checkpoint_minutes=2 schedule.decay_minutes="$(share 5)" "$@"
+    schedule.max_minutes="$(share 30)" schedule.checkpoint_minutes=2 schedule.decay_minutes="$(share 5)" \
+    ${begin[@]+"${begin[@]}"} "$@"
 
 # What goes into the diffusion run: the encoder and the head of the second run, the autoencoder of the first.
 mkdir -p "$output/start"
