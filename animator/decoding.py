@@ -10,20 +10,47 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny
 from torch import Tensor
 
-from animator.models.autoencoder import Autoencoder, decode_latents, default_chunk
+from animator.errors import XNeMoError
+from animator.models.autoencoder import Autoencoder, Decoder, decode_latents, default_chunk, downsampling
 from animator.windows import regroup
 
 
+def choose_decoder(vae: Autoencoder, tiny: AutoencoderTiny | None, which: str) -> Decoder:
+    """What makes pictures of latents.
+
+    Args:
+        vae: the autoencoder that the denoiser was trained with.
+        tiny: a small decoder of the same latents, if there is one.
+        which: "full" or "tiny".
+    Raises:
+        XNeMoError: the tiny one is asked for, but there is none, or one for other latents.
+    """
+    if which == "full":
+        return vae
+    if tiny is None:
+        raise XNeMoError(
+            "sampler.decoder=tiny: there is no tiny decoder beside these weights; name a folder that holds one with "
+            "tiny_vae=FOLDER (diffusers' AutoencoderTiny), or take sampler.decoder=full"
+        )
+    ours, theirs = ((net.config.latent_channels, downsampling(net)) for net in (vae, tiny))
+    if ours != theirs:
+        raise XNeMoError(
+            f"sampler.decoder=tiny: the tiny decoder is for latents of {theirs[0]} channels and {theirs[1]} pixels a "
+            f"side, these weights have {ours[0]} channels and {ours[1]} pixels"
+        )
+    return tiny
+
+
 def decode_stream(
-    vae: Autoencoder, pieces: Iterator[Tensor], chunk: int | None = None, overlap: int = 0
+    vae: Decoder, pieces: Iterator[Tensor], chunk: int | None = None, overlap: int = 0
 ) -> Iterator[Tensor]:
     """Decode a clip as its latents come.
 
     Args:
-        vae: the autoencoder.
+        vae: the decoder.
         pieces: scaled latents of consecutive frames, (n, channels, h, w) each.
         chunk: frames decoded at once; default: see `default_chunk`.
         overlap: frames that neighbouring chunks share, at most half of a chunk; nothing is shared where the decoder

@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from animator.models.attention import ReferenceKeyValues
+from animator.models.deep_cache import DeepFeatures
 from animator.models.motion_unet import MotionUNet
 
 
@@ -67,13 +68,22 @@ class GuidedDenoiser:
         """Predict the noise in one window, guided: (F, channels, h, w); arguments as in `branches`."""
         return self.combine(self.branches(latents, timestep, motion_tokens))
 
-    def branches(self, latents: Tensor, timestep: Tensor, motion_tokens: Tensor) -> Tensor:
+    def branches(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        motion_tokens: Tensor,
+        guided: bool = True,
+        deep: DeepFeatures | None = None,
+    ) -> Tensor:
         """Predict the noise in one window, unguided.
 
         Args:
             latents: (F, channels, h, w).
             timestep: scalar.
             motion_tokens: the driving motion, (F, L, D).
+            guided: whether this step is to be guided; if not, the negative branch is not computed.
+            deep: deep features of the same branches to compute, or to use, see `animator.models.deep_cache`.
         Returns:
             (F, 2, channels, h, w): without and with the condition; (F, 1, channels, h, w), with it, where guidance is
             off.
@@ -82,8 +92,8 @@ class GuidedDenoiser:
         sample = latents.transpose(0, 1)[None]  # (F, C, h, w) -> (1, C, F, h, w)
         tokens = motion_tokens[None]
         embeds = portrait.image_embeds
-        if self.guidance_scale <= 1:
-            predicted = self.unet(sample, timestep, embeds, tokens, portrait.reference)
+        if self.guidance_scale <= 1 or not guided:
+            predicted = self.unet(sample, timestep, embeds, tokens, portrait.reference, deep=deep)
         else:
             negative_tokens = portrait.motion_tokens[:, None].expand_as(tokens)
             predicted = self.unet(
@@ -93,6 +103,7 @@ class GuidedDenoiser:
                 torch.cat([negative_tokens, tokens]),
                 portrait.reference,
                 unconditional=1,
+                deep=deep,
             )
         return rearrange(predicted, "b c f h w -> f b c h w")
 

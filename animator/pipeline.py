@@ -16,7 +16,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler, DiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DiffusionPipeline,
+)
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,7 +31,7 @@ from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
 from animator.conditions import IN_PLACE, image_token, motion_tokens, own_motion
-from animator.decoding import decode_stream
+from animator.decoding import choose_decoder, decode_stream
 from animator.driving import encode_crops, encode_video
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop
@@ -33,6 +39,7 @@ from animator.files import sha256_of
 from animator.guidance import GuidedDenoiser, PortraitConditions
 from animator.image import resize
 from animator.models.autoencoder import downsampling, encode_images
+from animator.models.deep_cache import DeepCache
 from animator.models.gan_head import GanHead
 from animator.models.identity import encoder_id
 from animator.models.motion_encoder import MotionEncoder
@@ -43,8 +50,9 @@ from animator.pixels import from_uint8, to_uint8
 from animator.portrait import Picture, PortraitPictures, portrait_pictures, ready_pictures
 from animator.preview import draw_frames
 from animator.request import Request, StepCallback
-from animator.sampler import SamplerConfig
-from animator.sampling import Denoising, build_ddim, count_predictions, frame_noise, loop_offsets, under_the_noise
+from animator.sampler import SamplerConfig, guided_steps
+from animator.sampling import Denoising, count_predictions, frame_noise, loop_offsets, under_the_noise
+from animator.solvers import Solvers, build_solver
 from animator.video import VideoReader
 
 Frames = NDArray[np.uint8]
@@ -73,10 +81,11 @@ class XNeMoPipeline(DiffusionPipeline):
             renderer. All four may be missing where only the GAN head was trained.
         unet: the denoiser.
         vae: images <-> latents.
-        scheduler: DDIM.
+        scheduler: DDIM; the noise levels, and what is predicted. What takes the steps is the sampler's choice.
         gan_head: the instant renderer.
         image_encoder: CLIP's vision tower; without it the image token is zero.
         feature_extractor: its preprocessing.
+        tiny_vae: a small decoder of the same latents (TAESD and its kin), for samplers that ask for it.
         image_size: side of the portrait and the result in pixels, unless a call says otherwise.
         default_renderer: "diffusion" or "gan": what gives the better video with these weights.
     """
@@ -89,6 +98,7 @@ class XNeMoPipeline(DiffusionPipeline):
         "gan_head",
         "image_encoder",
         "feature_extractor",
+        "tiny_vae",
     ]
 
     def __init__(
@@ -101,6 +111,7 @@ class XNeMoPipeline(DiffusionPipeline):
         gan_head: GanHead | None = None,
         image_encoder: CLIPVisionModelWithProjection | None = None,
         feature_extractor: BaseImageProcessor | None = None,
+        tiny_vae: AutoencoderTiny | None = None,
         image_size: int = 512,
         default_renderer: str = "diffusion",
     ) -> None:
@@ -114,6 +125,7 @@ class XNeMoPipeline(DiffusionPipeline):
             gan_head=gan_head,
             image_encoder=image_encoder,
             feature_extractor=feature_extractor,
+            tiny_vae=tiny_vae,
         )
         self.register_to_config(image_size=image_size, default_renderer=default_renderer)
 
@@ -216,10 +228,10 @@ class XNeMoPipeline(DiffusionPipeline):
         Args:
             portrait: a picture with a face, a crop, or the two pictures of `animator.portrait`.
             motion: the driving motion, of this pipeline's encoder.
-            sampler: "paper", "release", or settings of one's own (`animator.sampler.load_sampler` and
-                `dataclasses.replace`). With "paper", memory does not grow with the clip. With "release" it does, as
-                its windows form a loop: the latents of all frames live from the first step to the last.
-            num_inference_steps: DDIM steps; 25 (paper) or 35 (release).
+            sampler: "paper", "release", "fast", or settings of one's own (`animator.sampler.load_sampler` and
+                `dataclasses.replace`). With "paper" and "fast", memory does not grow with the clip. With "release" it
+                does, as its windows form a loop: the latents of all frames live from the first step to the last.
+            num_inference_steps: denoising steps; 25 (paper) or 35 (release).
             guidance_scale: in diffusers' sense, 1 + w of the paper's Eq. 2; 4.5 (paper, w = 3.5) or 2.5 (release, which
                 also counts this way); 1 is none.
             seed: of the starting noise, a frame's depends on nothing else; and of the loop's offsets.
@@ -243,7 +255,7 @@ class XNeMoPipeline(DiffusionPipeline):
             reference_precision: "float16" rounds the reference features, as the release does whatever it runs in.
         Raises:
             XNeMoError: the motion comes from another encoder; no face in the portrait; these weights have no diffusion
-                model, or another scheduler than DDIM; an unknown sampler; values that the model cannot take, or that
+                model, or another schedule than DDIM's; an unknown sampler; values that the model cannot take, or that
                 make no sense together.
         """
         if output_type not in ("np", "pil", "latent"):
@@ -359,8 +371,9 @@ class XNeMoPipeline(DiffusionPipeline):
     def _frames(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Frames]:
         self._require_diffusion()
         sampler = request.settle(self.unet.config.max_frames)
+        decoder = choose_decoder(self.vae, self.tiny_vae, sampler.decoder)
         latents = self._latents(portrait, motion, request)
-        for images in decode_stream(self.vae, latents, sampler.decode_chunk, sampler.decode_overlap):
+        for images in decode_stream(decoder, latents, sampler.decode_chunk, sampler.decode_overlap):
             yield to_uint8(images, truncate=sampler.pixels == "truncate")
 
     def _latents(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Tensor]:
@@ -372,7 +385,8 @@ class XNeMoPipeline(DiffusionPipeline):
         offsets = loop_offsets(sampler, request.window_offsets, request.seed)
         shape = (self.unet.config.in_channels, height // factor, width // factor)
         noise = frame_noise(request.noise, request.seed, len(motion), shape)
-        scheduler = build_ddim(self.scheduler, sampler.schedule, sampler.steps, device)
+        solvers = Solvers(build_solver(self.scheduler, sampler, device))
+        cache = self._deep_cache(sampler)
 
         pictures = self._pictures(portrait, (width, height), request)
         rounding = torch.float16 if sampler.reference_precision == "float16" else None
@@ -385,15 +399,17 @@ class XNeMoPipeline(DiffusionPipeline):
                 bar.update()
                 if request.callback_on_step_end is not None:
                     span = {"frames": (frames[0], frames[-1] + 1), "step": step}
-                    request.callback_on_step_end(self, bar.n, int(scheduler.timesteps[step]), span)
+                    request.callback_on_step_end(self, bar.n, int(solvers.scheduler.timesteps[step]), span)
 
             denoising = Denoising(
                 denoiser=GuidedDenoiser(self.unet, conditions, sampler.guidance_scale),
-                scheduler=scheduler,
+                solvers=solvers,
                 tokens=tokens,
                 noise=noise,
                 portrait=under_the_noise(conditions, sampler.initial),
                 told=told,
+                guided=guided_steps(sampler),
+                cache=cache,
             )
             yield from denoising.run(sampler, offsets)
 
@@ -411,6 +427,17 @@ class XNeMoPipeline(DiffusionPipeline):
             return ready_pictures(portrait, face, side)
         return portrait_pictures(portrait, size, side, select=request.select, detector=request.detector)
 
+    def _deep_cache(self, sampler: SamplerConfig) -> DeepCache | None:
+        if sampler.deep_cache_every == 1:
+            return None
+        levels = len(self.unet.config.block_out_channels)
+        if sampler.deep_cache_levels >= levels:
+            raise XNeMoError(
+                f"sampler.deep_cache_levels={sampler.deep_cache_levels}: this denoiser has {levels} levels, of which "
+                f"at most {levels - 1} can be computed at every step while the rest is kept"
+            )
+        return DeepCache(sampler.deep_cache_levels, sampler.deep_cache_every)
+
     def _check_motion(self, motion: MotionClip) -> None:
         ours = self.encoder_id
         if motion.encoder_id != ours:
@@ -423,7 +450,10 @@ class XNeMoPipeline(DiffusionPipeline):
         self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)
         if not isinstance(self.scheduler, DDIMScheduler):
             name = type(self.scheduler).__name__
-            raise XNeMoError(f"{name} remembers earlier steps, but windows are at different steps; use DDIMScheduler")
+            raise XNeMoError(
+                f"{name}: the noise schedule must come as DDIMScheduler; what takes the steps is chosen by the "
+                "sampler's key solver"
+            )
 
     def _require(self, renderer: str, *components: object) -> None:
         if any(component is None for component in components):

@@ -1,18 +1,20 @@
-"""How a clip is sampled, as a configuration with a name: `sampler=paper` and `sampler=release`.
+"""How a clip is sampled, as a configuration with a name: `sampler=paper`, `sampler=release` and `sampler=fast`.
 
-A sampler is a file in `configs/sampler/`. The two differ in nearly everything that the paper leaves open or that the
-published inference code does in its own way; docs/samplers.md lays them side by side. What the network predicts (noise,
-or velocity) belongs to its weights, so no sampler says it.
+A sampler is a file in `configs/sampler/`. The first two differ in nearly everything that the paper leaves open or that
+the published inference code does in its own way; docs/samplers.md lays them side by side, and says what `fast` saves.
+What the network predicts (noise, or velocity) belongs to its weights, so no sampler says it.
 """
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from animator.config_loader import check_values, key, load_config, register_group, register_root
+from animator.errors import XNeMoError
 
 
 @dataclass
@@ -38,11 +40,33 @@ class NoiseScheduleConfig:
 class SamplerConfig:
     """How a clip is denoised and decoded. Defaults are the paper's."""
 
-    steps: int = key(25, "DDIM steps (eta 0)", minimum=1, maximum=1000)
+    steps: int = key(25, "denoising steps", minimum=1, maximum=1000)
+    solver: str = key(
+        "ddim",
+        "what takes a step: DDIM (eta 0), or a multistep solver for fewer steps, dpmpp (DPM-Solver++, second order) or "
+        "unipc",
+        choices=("ddim", "dpmpp", "unipc"),
+    )
     guidance_scale: float = key(
         4.5,
         "classifier-free guidance in diffusers' sense; the paper's w = guidance_scale - 1; 1 is none",
         minimum=0,
+    )
+    guidance_from: float = key(
+        0.0,
+        "share of the steps, 0 to 1, before guidance begins; steps without it compute half as much",
+        minimum=0,
+        maximum=1,
+    )
+    guidance_until: float = key(1.0, "share of the steps, 0 to 1, after which guidance ends", minimum=0, maximum=1)
+    deep_cache_every: int = key(
+        1,
+        "the denoiser's coarse levels are computed at every such step and kept for the steps between; 1 computes them "
+        "at all steps and keeps nothing",
+        minimum=1,
+    )
+    deep_cache_levels: int = key(
+        1, "finest levels of the denoiser that are computed at every step, where deep_cache_every is not 1", minimum=1
     )
     initial: str = key(
         "noise",
@@ -65,6 +89,11 @@ class SamplerConfig:
     overlap: int = key(4, "frames that neighbouring windows share", minimum=0)
     reference_precision: str | None = key(
         None, "round the reference features to this format; null: not at all", choices=("float16",)
+    )
+    decoder: str = key(
+        "full",
+        "what makes pictures of latents: the weights' autoencoder, or a tiny one, see the key tiny_vae",
+        choices=("full", "tiny"),
     )
     decode_chunk: int | None = key(
         None, "frames decoded at once; null: 25 where the decoder sees neighbouring frames, else 8", minimum=1
@@ -99,15 +128,44 @@ def choose_sampler(sampler: str | SamplerConfig, **changes: Any) -> SamplerConfi
     """A sampler by name or as it is, with some values changed.
 
     Args:
-        sampler: "paper", "release", or settings of one's own.
+        sampler: "paper", "release", "fast", or settings of one's own.
         changes: values by key; None leaves the sampler's.
     Raises:
-        XNeMoError: unknown name, or a value that the key does not allow.
+        XNeMoError: unknown name, a value that the key does not allow, or values that make no sense together.
     """
     chosen = load_sampler(sampler) if isinstance(sampler, str) else sampler
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
     check_values(chosen)
+    guided_steps(chosen)
+    if chosen.loop and chosen.deep_cache_every > 1:
+        raise XNeMoError(
+            f"sampler.deep_cache_every={chosen.deep_cache_every}: the windows of a closed loop are other ones at every "
+            "step, so there is nothing to reuse; take sampler.loop=false"
+        )
     return chosen
+
+
+def guided_steps(sampler: SamplerConfig) -> range:
+    """The steps at which the negative branch of guidance is computed.
+
+    A step is one of them if the share of the steps before it is at least `guidance_from` and less than
+    `guidance_until`.
+
+    Raises:
+        XNeMoError: guidance is asked for, but not at any step.
+    """
+    if sampler.guidance_scale <= 1:
+        return range(0)
+    # Shares are decimal fractions: 0.6 of 25 steps is 15, and not a little more.
+    first, stop = (
+        math.ceil(round(share * sampler.steps, 6)) for share in (sampler.guidance_from, sampler.guidance_until)
+    )
+    if first >= stop:
+        raise XNeMoError(
+            f"sampler.guidance_from={sampler.guidance_from:g}, sampler.guidance_until={sampler.guidance_until:g}: none "
+            f"of the {sampler.steps} steps is guided; to have it so, take guidance_scale=1"
+        )
+    return range(first, stop)
 
 
 @cache

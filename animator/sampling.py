@@ -8,44 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
 from animator.guidance import GuidedDenoiser, PortraitConditions
-from animator.sampler import NoiseScheduleConfig, SamplerConfig
+from animator.models.deep_cache import DeepCache
+from animator.sampler import SamplerConfig
+from animator.solvers import Solvers
 from animator.windows import FrameNoise, Wavefront, closed_loop, plan_closed_loop, plan_windows
 
 BLUR_SIZE = 9  # latent pixels
 BLUR_SIGMA = 18.0  # latent pixels
-
-
-def build_ddim(
-    weights: DDIMScheduler, schedule: NoiseScheduleConfig, steps: int, device: torch.device
-) -> DDIMScheduler:
-    """A DDIM scheduler of its own, so that several clips may be denoised side by side, with its timesteps set.
-
-    Args:
-        weights: what came with the weights; gives every value that `schedule` leaves open, and what is predicted.
-        schedule: values that the sampler insists on.
-        steps: denoising steps.
-        device: where the timesteps are.
-    Raises:
-        XNeMoError: more steps than noise levels.
-    """
-    stated = {name: value for name, value in asdict(schedule).items() if value is not None}
-    if "beta_end" in stated:
-        stated["trained_betas"] = None  # a table of betas would win over the formula
-    scheduler = DDIMScheduler.from_config(weights.config, **stated)
-    levels = scheduler.config.num_train_timesteps
-    if steps > levels:
-        raise XNeMoError(f"steps={steps}: there are only {levels} noise levels")
-    scheduler.set_timesteps(steps, device=device)
-    return scheduler
 
 
 def blurred(latents: Tensor) -> Tensor:
@@ -92,46 +69,58 @@ class Denoising:
 
     Args:
         denoiser: predicts a window.
-        scheduler: DDIM, with its timesteps set; see `build_ddim`.
+        solvers: with timesteps set; see `animator.solvers`.
         tokens: driving motion of all frames, (T, L, D), in the denoiser's format and place.
         noise: consecutive frames -> their noise, (n, channels, h, w); asked for each frame once, in order.
         portrait: what lies under the noise at the beginning, see `under_the_noise`.
         told: called with (frames of the window, step) after each prediction.
+        guided: steps at which the negative branch of guidance is computed; see `animator.sampler.guided_steps`.
+        cache: deep features that windows reuse, if they do; only for windows that stay where they are.
     """
 
     denoiser: GuidedDenoiser
-    scheduler: DDIMScheduler
+    solvers: Solvers
     tokens: Tensor
     noise: Callable[[range], Tensor]
     portrait: Tensor | None
     told: Callable[[Sequence[int], int], None]
+    guided: range
+    cache: DeepCache | None = None
 
     def start(self, frames: range) -> Tensor:
         """First latents of some frames, (n, channels, h, w)."""
-        noise = self.noise(frames).to(self.tokens.device, self.tokens.dtype)
+        noise, scheduler = self.noise(frames).to(self.tokens.device, self.tokens.dtype), self.solvers.scheduler
         if self.portrait is None:
-            return noise * self.scheduler.init_noise_sigma
-        return self.scheduler.add_noise(self.portrait.expand_as(noise), noise, self.scheduler.timesteps[:1])
+            return noise * scheduler.init_noise_sigma
+        return scheduler.add_noise(self.portrait.expand_as(noise), noise, scheduler.timesteps[:1])
 
     def predict(self, latents: Tensor, frames: Sequence[int], step: int) -> Tensor:
         """What one window says of its frames at one step: the branches of guidance, (n, 1 or 2, channels, h, w)."""
-        branches = self.denoiser.branches(latents, self.scheduler.timesteps[step], self.tokens[list(frames)])
+        guided = step in self.guided
+        timesteps, tokens = self.solvers.scheduler.timesteps, self.tokens[list(frames)]
+        if self.cache is None:
+            predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided)
+        else:
+            window, branches = frames[0], (False, True) if guided else (True,)
+            deep = self.cache.recall(window, branches, step)
+            predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided, deep)
+            self.cache.keep(window, branches, deep)
+            if step + 1 == len(timesteps):
+                self.cache.drop(window)
         self.told(frames, step)
-        return branches
+        return predicted
 
     def predict_guided(self, latents: Tensor, frames: Sequence[int], step: int) -> Tensor:
         """`predict` with guidance applied in the window, (n, 1, channels, h, w)."""
         return self.denoiser.combine(self.predict(latents, frames, step))[:, None]
 
-    def advance(self, latents: Tensor, branches: Tensor, step: int) -> Tensor:
-        """Guidance on branches averaged over windows, where it is still to come, and one step of DDIM, frame by frame.
+    def advance(self, latents: Tensor, branches: Tensor, frames: range, step: int) -> Tensor:
+        """Guidance on branches averaged over windows, where it is still to come, and one step, frame by frame.
 
         Eq. 2 is linear: to average before or after it differs by rounding alone. The release averages the branches;
         guidance in each window needs half the memory.
         """
-        # Without noise of its own (eta 0) a step keeps no state, so windows may be at different steps.
-        prediction = self.denoiser.combine(branches)
-        return self.scheduler.step(prediction, self.scheduler.timesteps[step], latents, eta=0.0).prev_sample
+        return self.solvers.advance(latents, self.denoiser.combine(branches), frames, step)
 
     def run(self, sampler: SamplerConfig, offsets: Sequence[int]) -> Iterator[Tensor]:
         """Denoise the clip and yield its latents in order: early and piece by piece, or, in a closed loop, at the end.

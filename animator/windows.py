@@ -96,7 +96,8 @@ class Wavefront:
         steps: number of denoising steps.
         start: frames -> their first latents, (n, channels, h, w); called once for each frame, in order.
         predict: (latents of a window, its frames, step) -> prediction, one row a frame.
-        advance: (latents, averaged prediction, step) -> latents one step cleaner; must treat frames one by one.
+        advance: (latents, averaged prediction, frames, step) -> latents one step cleaner; must treat frames one by
+            one. Called with the same frames together at every step.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Wavefront:
         steps: int,
         start: Callable[[range], Tensor],
         predict: Callable[[Tensor, range, int], Tensor],
-        advance: Callable[[Tensor, Tensor, int], Tensor],
+        advance: Callable[[Tensor, Tensor, range, int], Tensor],
     ) -> None:
         self.windows = windows
         self.steps = steps
@@ -149,7 +150,7 @@ class Wavefront:
             part.total = piece if part.total is None else part.total + piece
             part.votes += 1
             if part.votes == part.windows:
-                part.latents = self.advance(part.latents, part.total / part.windows, step)
+                part.latents = self.advance(part.latents, part.total / part.windows, part.frames, step)
                 part.step, part.total, part.votes = step + 1, None, 0
 
 
@@ -160,7 +161,7 @@ def closed_loop(
     offsets: Sequence[int],
     start: Callable[[range], Tensor],
     predict: Callable[[Tensor, Sequence[int], int], Tensor],
-    advance: Callable[[Tensor, Tensor, int], Tensor],
+    advance: Callable[[Tensor, Tensor, range, int], Tensor],
 ) -> Tensor:
     """Denoise a clip step by step through windows that go round; all latents live until the last step.
 
@@ -182,7 +183,7 @@ def closed_loop(
             total[part] += prediction
             votes[part] += 1
         assert total is not None  # a clip has at least one window
-        latents = advance(latents, total / votes.view(-1, *[1] * (total.ndim - 1)), step)
+        latents = advance(latents, total / votes.view(-1, *[1] * (total.ndim - 1)), range(frames), step)
     return latents
 
 

@@ -33,6 +33,7 @@ from animator.models.attention import (
     project_keys_values,
     spatial_processors,
 )
+from animator.models.deep_cache import DeepFeatures
 
 
 class MotionUNet(UNetMotionModel):
@@ -133,6 +134,7 @@ class MotionUNet(UNetMotionModel):
         reference: ReferenceFeatures | ReferenceKeyValues | None = None,
         unconditional: int = 0,
         temporal: bool = True,
+        deep: DeepFeatures | None = None,
     ) -> Tensor:
         """Predict the noise in the latents of B windows of F frames.
 
@@ -146,13 +148,20 @@ class MotionUNet(UNetMotionModel):
             unconditional: so many items at the start of the batch do not read the reference (the negative branch of
                 guidance; condition dropout in training).
             temporal: let frames attend to each other; off for the stages that train on single images.
+            deep: what the deep levels said of the same windows at an earlier step, used in their place; or an empty
+                one, which is filled.
         Returns:
             Predicted noise, (B, channels, F, h, w).
         Raises:
-            ValueError: batch sizes or frame counts that do not fit together, or too many frames.
+            ValueError: batch sizes or frame counts that do not fit together, too many frames, or as many finest levels
+                as there are levels.
         """
         batch, _, frames = sample.shape[:3]
         self._check(batch, frames, image_embeds, motion_tokens, reference, unconditional)
+        if deep is not None and not 0 < deep.levels < len(self.down_blocks):
+            raise ValueError(
+                f"{deep.levels} finest levels of {len(self.down_blocks)}: there must be a deep one as well"
+            )
         if isinstance(reference, ReferenceFeatures):
             reference = self.project_reference(reference)
         conditions = Conditions(
@@ -166,20 +175,34 @@ class MotionUNet(UNetMotionModel):
         embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
         embedding = embedding.repeat_interleave(frames, dim=0)
         with self.shared.holding(conditions):
-            x = self._body(rearrange(sample, "b c f h w -> (b f) c h w"), embedding, image_embeds, frames)
+            x = self._body(rearrange(sample, "b c f h w -> (b f) c h w"), embedding, image_embeds, frames, deep)
         return rearrange(x, "(b f) c h w -> b c f h w", b=batch)
 
-    def _body(self, x: Tensor, embedding: Tensor, image_embeds: Tensor, frames: int) -> Tensor:
+    def _body(
+        self, x: Tensor, embedding: Tensor, image_embeds: Tensor, frames: int, deep: DeepFeatures | None
+    ) -> Tensor:
         """The UNet itself, on frames as batch items: (B F, channels, h, w) -> the same."""
+        fine = len(self.down_blocks) if deep is None else deep.levels
+        kept = None if deep is None else deep.kept
+        down, up = list(self.down_blocks), list(self.up_blocks)
+        rising = up[-fine]  # the first block on the way up that is always computed
+        if kept is not None:
+            down, up = down[:fine], up[-fine:]
         # Sizes that cannot be halved evenly at every level: each level then says how large the next one up is.
         uneven = any(side % 2**self.num_upsamplers for side in x.shape[-2:])
         x = self.conv_in(x)
         skips = [x]
-        for block in self.down_blocks:
+        for block in down:
             x, residuals = block(x, embedding, num_frames=frames, **self._context(block, image_embeds))
             skips.extend(residuals)
-        x = self.mid_block(x, embedding, num_frames=frames, encoder_hidden_states=image_embeds)
-        for block in self.up_blocks:
+        if kept is None:
+            x = self.mid_block(x, embedding, num_frames=frames, encoder_hidden_states=image_embeds)
+        else:
+            x = kept
+            skips.pop()  # the halved map, which only the deep levels read
+        for block in up:
+            if deep is not None and block is rising:
+                deep.kept = x
             layers = len(block.resnets)
             residuals, skips = tuple(skips[-layers:]), skips[:-layers]
             size = skips[-1].shape[-2:] if uneven and skips else None

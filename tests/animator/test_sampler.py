@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from animator.config_loader import describe, load_config
 from animator.errors import XNeMoError
 from animator.sampler import NoiseScheduleConfig, SamplerConfig, choose_sampler, load_sampler
-from animator.sampling import build_ddim
+from animator.solvers import build_ddim
 
 
 def test_the_paper_is_the_default_everywhere() -> None:

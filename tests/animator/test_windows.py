@@ -66,7 +66,7 @@ class Toy:
         place = torch.tensor(list(frames))[:, None, None, None]
         return torch.tanh(latents + latents.mean(0, keepdim=True) * (step + 1) + place / 10)
 
-    def advance(self, latents: Tensor, prediction: Tensor, step: int) -> Tensor:
+    def advance(self, latents: Tensor, prediction: Tensor, frames: range, step: int) -> Tensor:
         return latents - prediction / (step + 2)
 
     def sweep(self, windows: list[range]) -> Tensor:
@@ -77,7 +77,7 @@ class Toy:
             for part in windows:
                 total[part.start : part.stop] += self.predict(latents[part.start : part.stop], part, step)
                 votes[part.start : part.stop] += 1
-            latents = self.advance(latents, total / votes, step)
+            latents = self.advance(latents, total / votes, range(len(latents)), step)
         return latents
 
 
@@ -101,7 +101,7 @@ def test_a_closed_loop_averages_all_windows_of_a_frame_at_each_step() -> None:
             for frame, vote in zip(part, toy.predict(latents[part], part, step), strict=True):
                 votes[frame].append(vote)
         mean = torch.stack([torch.stack(votes[frame]).mean(0) for frame in range(20)])
-        latents = toy.advance(latents, mean, step)
+        latents = toy.advance(latents, mean, range(20), step)
     torch.testing.assert_close(looped, latents)
     assert not torch.allclose(looped, closed_loop(20, 8, 3, [0, 0, 0], toy.start, toy.predict, toy.advance))
 

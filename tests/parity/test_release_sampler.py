@@ -11,7 +11,8 @@ from diffusers import DDIMScheduler
 from animator.builders import animator_config, build_scheduler
 from animator.models.autoencoder import default_chunk
 from animator.sampler import load_sampler
-from animator.sampling import blurred, build_ddim, count_predictions
+from animator.sampling import blurred, count_predictions
+from animator.solvers import build_ddim
 from animator.windows import plan_closed_loop
 
 
