@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMScheduler
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -26,6 +26,7 @@ from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.pipeline import XNeMoPipeline
+from animator.placement import compile_blocks, offload_by_group
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_WEIGHTS = PRETRAINED / "lite"
@@ -92,19 +93,41 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     """Load the weights that a command's settings name, on the device and in the format that they name.
 
     Raises:
-        XNeMoError: no such weights, files that are damaged or do not fit together, or no such device.
+        XNeMoError: no such weights, files that are damaged or do not fit together, no such device, or nothing to
+            offload from it.
     """
     folder = find_weights(runtime.weights)
     device = resolve_device(runtime.device)
+    if runtime.offload == "group" and device.type == "cpu":
+        raise XNeMoError("offload=group: keeps weights off the GPU, but device is cpu; leave it out")
+    dtype = resolve_dtype(runtime.dtype, device)
     try:
         with _no_loading_bar():
-            pipeline = XNeMoPipeline.from_pretrained(
-                folder, dtype=resolve_dtype(runtime.dtype, device), local_files_only=True
-            )
+            pipeline = XNeMoPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         # diffusers and safetensors report damage by all of these.
         raise XNeMoError(f"{folder}: these weights cannot be loaded: {str(error)[:300]}") from error
-    return pipeline.to(device)
+    if runtime.tiny_vae is not None:
+        pipeline.register_modules(tiny_vae=load_tiny_decoder(runtime.tiny_vae, dtype))
+    if runtime.compile:
+        compile_blocks(pipeline)
+    return offload_by_group(pipeline, device) if runtime.offload == "group" else pipeline.to(device)
+
+
+def load_tiny_decoder(folder: str, dtype: torch.dtype) -> AutoencoderTiny:
+    """Load diffusers' `AutoencoderTiny` from a folder with `config.json` and weights, in evaluation mode.
+
+    Raises:
+        XNeMoError: no such folder, or files that are damaged or of something else.
+    """
+    path = Path(folder).expanduser()
+    if not (path / "config.json").is_file():
+        raise XNeMoError(f"{path}: no tiny decoder here (config.json not found); name a folder with tiny_vae=FOLDER")
+    try:
+        with _no_loading_bar():
+            return AutoencoderTiny.from_pretrained(path, dtype=dtype, local_files_only=True).eval()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise XNeMoError(f"{path}: this tiny decoder cannot be loaded: {str(error)[:300]}") from error
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:

@@ -37,6 +37,20 @@ class RuntimeConfig:
     weights: str | None = key(None, "folder with weights, as xnemo writes them; null: the packaged ones")
     device: str = key("auto", "where to compute; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES)
     dtype: str = key("auto", "number format; auto is bfloat16 on CUDA and float32 elsewhere", choices=DTYPES)
+    offload: str = key(
+        "none",
+        "group: the two UNets' weights stay in the machine's memory and visit the GPU layer by layer, for small GPUs; "
+        "slower. none: everything is on the device",
+        choices=("none", "group"),
+    )
+    compile: bool = key(
+        False,
+        "compile the UNets' transformer blocks by torch.compile: the first steps take longer, the others less; worth "
+        "it for long clips",
+    )
+    tiny_vae: str | None = key(
+        None, "folder with a tiny decoder (diffusers' AutoencoderTiny) for sampler.decoder=tiny; null: the weights' own"
+    )
     reader: str = key("auto", "video reader; auto is decord with PyAV behind it", choices=("auto", "decord", "pyav"))
 
 

@@ -22,6 +22,7 @@ from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
+from animator.sampler import choose_sampler
 from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
 
 SOUND_RATE = 48000
@@ -76,6 +77,7 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
     """
     started = time.monotonic()
     _check_output(output, portrait, driving)
+    _check_sampler(config)
     with ExitStack() as stack:
         source: MotionClip | VideoReader
         if driving.endswith(SUFFIX):
@@ -225,6 +227,13 @@ def render(
         window=config.window,
         overlap=config.overlap,
     )
+
+
+def _check_sampler(config: AnimateConfig) -> None:
+    """What the pipeline would refuse only after the clip has been read."""
+    sampler = choose_sampler(config.sampler, steps=config.steps, guidance_scale=config.guidance_scale)
+    if config.tiny_vae is not None and sampler.decoder != "tiny":
+        raise XNeMoError("tiny_vae: is read only by sampler.decoder=tiny; add that, or leave it out")
 
 
 def _check_output(output: Path, *inputs: str) -> None:

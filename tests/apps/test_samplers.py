@@ -96,3 +96,21 @@ def test_what_the_released_preprocessing_cannot_do_is_one_line(xnemo: Xnemo, por
     assert "face.select=1" in xnemo(*words, "face.select=1").error
     assert "face.select=1" in xnemo(*words, "portrait_face=1").error
     assert not Path("r.mp4").exists()
+
+
+def test_the_fast_sampler_is_a_name_and_its_nonsense_is_refused_before_the_clip_is_read(
+    xnemo: Xnemo, portrait: Path, driving: Path
+) -> None:
+    words = ("animate", portrait, driving, "-o", "f.mp4", "sampler=fast", "steps=2", "device=cpu")
+    assert xnemo(*words).code == 0
+    assert VideoReader("f.mp4").info.frames == FRAMES
+    Path("f.mp4").unlink()
+    for word, message in (
+        ("sampler.guidance_from=0.9", "none of the 2 steps is guided"),
+        ("sampler.loop=true", "deep_cache_every=2: the windows of a closed loop"),
+        ("tiny_vae=here", "tiny_vae: is read only by sampler.decoder=tiny"),
+        ("sampler.decoder=tiny", "there is no tiny decoder"),
+        ("offload=group", "offload=group: keeps weights off the GPU"),
+    ):
+        assert message in xnemo(*words, word).error
+        assert not Path("f.mp4").exists()
