@@ -407,6 +407,14 @@ with VideoWriter(sys.argv[1], 25, clip) as writer:
     assert len(digests) == 1
 
 
+def test_small_pictures_give_the_same_bytes_every_time(tmp_path: Path) -> None:
+    for height, width in ((64, 64), (256, 48), (32, 32)):
+        noise = np.random.default_rng(0).normal(128, 20, (12, height, width, 3)).cumsum(0) / 4 + 60
+        frames = noise.clip(0, 255).astype(np.uint8)
+        digests = {hashlib.sha256(write(tmp_path / "small.mp4", frames).read_bytes()).hexdigest() for _ in range(150)}
+        assert len(digests) == 1
+
+
 def test_aac_sound_is_copied_unchanged_and_stays_in_step(tmp_path: Path, clip: Path) -> None:
     path = write(tmp_path / "out.mp4", read_all(clip), audio_from=clip)
     assert packets(path) == packets(clip)
