@@ -45,6 +45,9 @@ def build_ddim(
     if steps > levels:
         raise XNeMoError(f"steps={steps}: there are only {levels} noise levels")
     scheduler.set_timesteps(steps, device=device)
+    if int(scheduler.timesteps.max()) >= levels:
+        # "leading" spacing adds an offset, which with so many steps leads beyond the last level.
+        raise XNeMoError(f"steps={steps}: too many for {levels} noise levels with this schedule; take fewer")
     return scheduler
 
 

@@ -108,3 +108,6 @@ def test_a_table_of_betas_does_not_win_over_a_stated_formula() -> None:
 def test_more_steps_than_levels_are_refused(trained: DDIMScheduler) -> None:
     with pytest.raises(XNeMoError, match="steps=30: there are only 20 noise levels"):
         build_ddim(trained, NoiseScheduleConfig(num_train_timesteps=20), 30, torch.device("cpu"))
+    # "leading" spacing with an offset of 1 puts the first of 20 steps at level 20 of 0 to 19.
+    with pytest.raises(XNeMoError, match="steps=20: too many for 20 noise levels"):
+        build_ddim(trained, NoiseScheduleConfig(num_train_timesteps=20), 20, torch.device("cpu"))

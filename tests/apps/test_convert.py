@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,18 +189,22 @@ def test_interrupting_leaves_no_half_folder(home: Path) -> None:
     wide = "animator.motion_encoder.attention_dim=1024"
     source = write_release(Path("released"), release_states(animator_config("tiny", *SETTINGS[1:], wide)))
     words = ["convert", "xnemo-release", str(source), "new/out", *SETTINGS, wide]
-    with subprocess.Popen(
-        [sys.executable, "-m", "apps.cli", *words],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "apps.cli", *words],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         deadline = time.monotonic() + 120
         while not Path("new").exists() and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
+        if process.returncode:
+            break
+        shutil.rmtree("new")  # a busy machine: it was done before the signal came
     assert process.returncode == 130, err
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; new/out was not written"
