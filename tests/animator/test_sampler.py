@@ -110,4 +110,9 @@ def test_more_steps_than_levels_are_refused(trained: DDIMScheduler) -> None:
         build_ddim(trained, NoiseScheduleConfig(num_train_timesteps=20), 30, torch.device("cpu"))
     # "leading" spacing with an offset of 1 puts the first of 20 steps at level 20 of 0 to 19.
     with pytest.raises(XNeMoError, match="steps=20: too many for 20 noise levels"):
-        build_ddim(trained, NoiseScheduleConfig(num_train_timesteps=20, steps_offset=1), 20, torch.device("cpu"))
+        build_ddim(
+            trained,
+            NoiseScheduleConfig(num_train_timesteps=20, steps_offset=1, timestep_spacing="leading"),
+            20,
+            torch.device("cpu"),
+        )
