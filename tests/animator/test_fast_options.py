@@ -273,10 +273,11 @@ def test_histories_of_a_solver_are_freed(
     assert made and not made[0].solvers.under_way
 
 
+@pytest.mark.parametrize("more", [{}, {"deep_cache_every": 2, "solver": "unipc"}])
 def test_fast_streams_what_it_gives_as_a_whole(
-    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip
+    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, more: dict[str, Any]
 ) -> None:
-    options = {"sampler": "fast", "num_inference_steps": 5, **WINDOWS}
+    options: dict[str, Any] = {"sampler": replace(load_sampler("fast"), **more), "num_inference_steps": 5, **WINDOWS}
     pieces = list(pipeline.stream_latents(pictures, motion, **options))
     whole = pipeline(pictures, motion, output_type="latent", **options).frames
     assert len(pieces) > 1
@@ -333,5 +334,6 @@ def test_options_that_the_weights_cannot_have_are_refused(
     clipping = replace(load_sampler("paper").schedule, clip_sample=True)
     with pytest.raises(XNeMoError, match="solver=unipc.*clipped"):
         sample(pipeline, pictures, motion, solver="unipc", schedule=clipping)
+    crowded = replace(load_sampler("paper").schedule, steps_offset=0)
     with pytest.raises(XNeMoError, match="fewer than 1000 steps"):
-        sample(pipeline, pictures, motion, steps=1000, solver="dpmpp")
+        sample(pipeline, pictures, motion, steps=1000, solver="dpmpp", schedule=crowded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.placement import compile_blocks, offload_by_group
 from animator.portrait import PortraitPictures
+from animator.sampler import load_sampler
 from tests.animator.tiny import shake
 
 
@@ -32,8 +34,9 @@ def sample(pipe: XNeMoPipeline) -> Tensor:
     drawn = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     latents = torch.randn(10, 512, generator=torch.Generator().manual_seed(5))
     motion = MotionClip(latents, torch.tensor([[0.0, 0.0, 1.0]]).repeat(10, 1), 25.0, pipe.encoder_id)
-    options = {"sampler": "fast", "num_inference_steps": 3, "window": 6, "overlap": 2, "output_type": "latent"}
-    frames = pipe(PortraitPictures(drawn[0], drawn[1][:32, :32]), motion, **options).frames
+    sampler = replace(load_sampler("fast"), steps=3, window=6, overlap=2, deep_cache_every=2)
+    pictures = PortraitPictures(drawn[0], drawn[1][:32, :32])
+    frames = pipe(pictures, motion, sampler=sampler, output_type="latent").frames
     assert isinstance(frames, Tensor)
     return frames
 

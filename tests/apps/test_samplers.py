@@ -102,6 +102,7 @@ def test_the_fast_sampler_is_a_name_and_its_nonsense_is_refused_before_the_clip_
     xnemo: Xnemo, portrait: Path, driving: Path
 ) -> None:
     words = ("animate", portrait, driving, "-o", "f.mp4", "sampler=fast", "steps=2", "device=cpu")
+    words += ("sampler.deep_cache_every=2",)
     assert xnemo(*words).code == 0
     assert VideoReader("f.mp4").info.frames == FRAMES
     Path("f.mp4").unlink()

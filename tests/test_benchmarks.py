@@ -1,0 +1,36 @@
+"""Benchmarks of the animator run from end to end at a width for trying out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def run(script: str, *words: str) -> list[str]:
+    """The table that a benchmark prints, row by row."""
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / script), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_a_gpu_runs_without_one() -> None:
+    header, paper, fast = run("animate_gpu.py", "--tiny", "--device", "cpu", "--frames", "5", "--repeats", "1")
+    assert "seconds" in header
+    arithmetic = [float(row.split("|")[4]) for row in (paper, fast)]
+    assert arithmetic[0] > arithmetic[1] > 0
+
+
+@pytest.mark.slow
+def test_every_option_has_its_deviation_and_its_time() -> None:
+    header, exact, *options = run("fast_options.py", "--size", "tiny", "--frames", "4", "--threads", "1")
+    assert "PSNR" in header
+    assert exact.startswith("| exact (paper) | inf |")
+    assert [row.split("|")[1].strip() for row in options][-1] == "**fast**"
+    for row in options:
+        assert 0 < float(row.split("|")[2]) < 100
