@@ -117,8 +117,9 @@ def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
 
 
 def _check(config: TrainAnimatorConfig) -> None:
-    if config.losses.perceptual and config.perceptual_weights is None:
-        raise XNeMoError("losses.perceptual is on but perceptual_weights names no file; name one or set it to 0")
+    for term in ("perceptual", "perceptual_parts"):
+        if getattr(config.losses, term) and config.perceptual_weights is None:
+            raise XNeMoError(f"losses.{term} is on but perceptual_weights names no file; name one or set it to 0")
     if not (config.train_gan or config.train_diffusion):
         raise XNeMoError("nothing to train: train_gan and train_diffusion are both off")
     if config.train_diffusion and config.animator.image_encoder:

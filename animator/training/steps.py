@@ -88,10 +88,10 @@ def gan_losses(
     terms = {"l1": config.reconstruction * losses.reconstruction_loss(output.image, target, weights)}
     if perceptual is not None:
         terms["lpips"] = config.perceptual * perceptual(output.image, target).mean()
-        if config.perceptual_parts:
-            shown = losses.face_parts(output.image, target_landmarks)
-            wanted = losses.face_parts(target, target_landmarks)
-            terms["lpips_parts"] = config.perceptual_parts * perceptual(shown, wanted).mean()
+    if perceptual is not None and config.perceptual_parts:
+        shown = losses.face_parts(output.image, target_landmarks)
+        wanted = losses.face_parts(target, target_landmarks)
+        terms["lpips_parts"] = config.perceptual_parts * perceptual(shown, wanted).mean()
     if discriminator is not None:
         fake_logits, fake_features = discriminator(output.image)
         with torch.no_grad():

@@ -15,6 +15,7 @@ from animator.model_config import AnimatorConfig
 from animator.models import AnimatorModels
 
 NETWORKS = ("motion_encoder", "gan_head", "reference_net", "unet", "vae")
+MEASURED = ("scaling_factor", "shift_factor")
 DIFFUSION = ("reference_net", "unet", "vae")
 
 
@@ -32,12 +33,15 @@ def load_networks(models: AnimatorModels, folder: Path) -> set[str]:
             continue
         network: ModelMixin = getattr(models, name)
         try:
-            network.load_state_dict(type(network).from_pretrained(folder / name).state_dict())
+            stored = type(network).from_pretrained(folder / name)
+            network.load_state_dict(stored.state_dict())
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise XNeMoError(
                 f"{folder / name}: does not fit this architecture; choose animator= as it was trained ({reason})"
             ) from error
+        # Measured in training, so no part of the architecture: what latents are multiplied by and shifted.
+        network.register_to_config(**{key: stored.config[key] for key in MEASURED if key in stored.config})
         loaded.add(name)
     if not loaded:
         raise XNeMoError(f"{folder}: no weights here; it has none of the folders {', '.join(NETWORKS)}")

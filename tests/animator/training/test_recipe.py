@@ -206,7 +206,8 @@ def test_weights_without_diffusion_load_and_hold_the_head_alone(crops_folder: Pa
     [
         (["train_diffusion=true"], "needs a trained autoencoder"),
         (["train_gan=false"], "nothing to train"),
-        (["losses.perceptual=1"], "perceptual_weights names no file"),
+        (["losses.perceptual=1"], "losses.perceptual is on but perceptual_weights names no file"),
+        (["losses.perceptual_parts=1"], "losses.perceptual_parts is on but perceptual_weights names no file"),
         (["start_from=absent"], "no weights here"),
         (["crops=absent"], "not a folder of face crops"),
         (["train_diffusion=true", "animator.image_encoder=true"], "set animator.image_encoder=false"),
