@@ -10,7 +10,6 @@ from torch import nn
 from animator.errors import XNeMoError
 from animator.pipeline import XNeMoPipeline
 
-
 # Each layer finds its reference by its name, so each is compiled by itself, and perhaps again without guidance. torch
 # gives up at 8.
 VARIANTS_OF_A_BLOCK = 128

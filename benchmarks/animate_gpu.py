@@ -7,9 +7,10 @@ Random weights of the paper's size: times do not depend on them. Timed from the 
 frames; reading the driving clip is not part of it. The 25 frames are one window, so that each is denoised once at a
 step; in a long clip, windows of 24 that share 4 compute a fifth more.
 
-The arithmetic is counted by torch while a sampler warms up (matrix products, convolutions and attention; 2 FLOP a
-multiplication and addition). The published estimate for the exact path is 2,200 TFLOP for 25 frames of a long clip, the
-fifth included. The matrix rate is what a large product of two square matrices reaches in the same process.
+The networks are built in the machine's memory, in float32: 12 GB and more. The arithmetic is counted by torch in a run
+of its own (matrix products, convolutions and attention; 2 FLOP a multiplication and addition). Estimated from the
+layers' sizes, the exact path is about 2,200 TFLOP for 25 frames of a long clip, that fifth included. The matrix rate is
+what a product of two large square matrices reaches in the same process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,23 +64,28 @@ def random_inputs(pipeline: XNeMoPipeline, frames: int) -> tuple[PortraitPicture
     return pictures, MotionClip(latents, torch.tensor([[0.0, 0.0, 1.0]]).repeat(frames, 1), 25.0, pipeline.encoder_id)
 
 
-def measure(
-    pipeline: XNeMoPipeline, sampler: SamplerConfig, frames: int, device: torch.device, repeats: int
-) -> tuple[float, float, float]:
-    """Median seconds, peak memory in MiB (of the device, or of this whole process), and TFLOP of one clip."""
+def animate(pipeline: XNeMoPipeline, sampler: SamplerConfig, frames: int) -> None:
+    """Draw one clip, and let the frames go."""
     pictures, motion = random_inputs(pipeline, frames)
+    for _ in pipeline.stream(pictures, motion, sampler=sampler):
+        pass
 
-    def run() -> None:
-        for _ in pipeline.stream(pictures, motion, sampler=sampler):
-            pass
 
+def count(run: Callable[[], object]) -> float:
+    """TFLOP of one call. The counter does not see into compiled blocks."""
     with FlopCounterMode(display=False) as counted:
         run()
+    return counted.get_total_flops() / TERA
+
+
+def measure(run: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float]:
+    """Median seconds after a warm-up, and peak memory in MiB: of the device, or of this whole process."""
+    run()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = [seconds(run, device) for _ in range(repeats)]
     peak = torch.cuda.max_memory_allocated(device) / MEGABYTE if device.type == "cuda" else peak_memory_mb()
-    return statistics.median(times), peak, counted.get_total_flops() / TERA
+    return statistics.median(times), peak
 
 
 def main() -> None:
@@ -101,13 +108,14 @@ def main() -> None:
     memory = "peak memory of the device" if device.type == "cuda" else "peak memory of the process so far"
     print(f"| sampler | seconds | {memory}, MiB | TFLOP | share of the matrix rate |\n|---|---|---|---|---|")
     samplers = {name: replace(load_sampler(name), window=given.window) for name in ("paper", "fast")}
-    # Counted before anything is compiled, as the counter does not see into compiled blocks.
+    runs = {name: partial(animate, pipeline, sampler, given.frames) for name, sampler in samplers.items()}
+    arithmetic = {name: count(run) for name, run in runs.items()}
     if given.compile:
         compile_blocks(pipeline)
-    for name, sampler in samplers.items():
-        taken, peak, arithmetic = measure(pipeline, sampler, given.frames, device, given.repeats)
-        share = arithmetic / taken / rate
-        print(f"| {name} | {taken:.2f} | {peak:.0f} | {arithmetic:.3g} | {share:.0%} |", flush=True)
+    for name, run in runs.items():
+        taken, peak = measure(run, device, given.repeats)
+        share = arithmetic[name] / taken / rate
+        print(f"| {name} | {taken:.2f} | {peak:.0f} | {arithmetic[name]:.3g} | {share:.0%} |", flush=True)
 
 
 if __name__ == "__main__":
