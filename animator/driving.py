@@ -20,6 +20,7 @@ from animator.release_preprocessing import LONGEST, release_track
 from animator.video import VideoReader
 
 BATCH = 16  # face crops encoded at once
+MAX_GAP = 12  # frames at 25 a second without the face that are bridged; the release bridges none
 
 
 def encode_video(
@@ -27,7 +28,7 @@ def encode_video(
     reader: VideoReader,
     detector: FaceDetector,
     select: str | int,
-    max_gap: int,
+    max_gap: int | None,
     preprocessing: str,
     device: torch.device,
     progress_bar: Callable[..., Any],
@@ -45,6 +46,8 @@ def encode_video(
         Motion latents, (T, 512), float32 on the CPU, and the face's track.
     """
     check_preprocessing(preprocessing)
+    if max_gap is None:
+        max_gap = 0 if preprocessing == "release" else MAX_GAP
     follow, stop = (release_track, LONGEST) if preprocessing == "release" else (track_faces, None)
     with progress_bar(total=len(reader) if stop is None else min(stop, len(reader))) as bar:
         bar.set_description("finding the face")

@@ -139,7 +139,7 @@ class XNeMoPipeline(DiffusionPipeline):
         self,
         video: str | Path | VideoReader,
         select: str | int = "largest",
-        max_gap: int = 12,
+        max_gap: int | None = None,
         detector: FaceDetector | None = None,
         preprocessing: str = "tracked",
     ) -> MotionClip:
@@ -148,7 +148,8 @@ class XNeMoPipeline(DiffusionPipeline):
         Args:
             video: a video file, or an open reader.
             select: which of several faces, see `animator.face.select_face`.
-            max_gap: longest time without the face that is bridged, in frames at 25 a second.
+            max_gap: longest time without the face that is bridged, in frames at 25 a second; None is 12, or 0 with
+                the released preprocessing.
             detector: used if given.
             preprocessing: "tracked", this project's, or "release", the published inference code's: the left square of
                 the first 500 frames and no choice of faces, see `animator.release_preprocessing`.

@@ -12,7 +12,9 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -85,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     output = sys.stdout
     context = Context()
+    if threading.current_thread() is threading.main_thread():
+        # A container or a scheduler stops a process so; what is half written goes as it does with Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Nothing that a library prints may reach standard output.
         with contextlib.redirect_stdout(sys.stderr):

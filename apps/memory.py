@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from animator.builders import animator_config, build_animator, build_image_encoder
+from animator.models.autoencoder import chunk_frames
 
 MEGABYTE = 2**20
 
@@ -18,7 +19,6 @@ MEGABYTE = 2**20
 LIVE_MAPS = 74
 # The same for the autoencoder's decoder at full resolution, per frame decoded at once; counted, not measured.
 DECODER_MAPS = 6
-DECODED_TOGETHER = 8
 # Python, torch and the face detector by themselves, measured on Linux with a CPU build.
 BASE_MB = 700
 
@@ -81,7 +81,8 @@ def estimate_of_size(size: str, dtype: torch.dtype, window: int = 24) -> Estimat
     bytes_each = torch.finfo(dtype).bits // 8
     finest = config.unet.sample_size**2 * config.unet.block_out_channels[0]
     denoising = 2 * window * finest * LIVE_MAPS  # twice: with and without the condition
-    decoding = DECODED_TOGETHER * config.image_size**2 * config.vae.block_out_channels[0] * DECODER_MAPS
+    together = chunk_frames(config.vae.temporal)
+    decoding = together * config.image_size**2 * config.vae.block_out_channels[0] * DECODER_MAPS
     return Estimate(*(number * bytes_each / MEGABYTE for number in (parameters, denoising, decoding)))
 
 

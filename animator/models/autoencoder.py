@@ -24,9 +24,14 @@ def downsampling(vae: Decoder) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def default_chunk(vae: Decoder) -> int:
+def chunk_frames(temporal: bool) -> int:
     """Frames decoded at once: 25 for the temporal decoder, as in the release; 8 where frames do not see each other."""
-    return 25 if isinstance(vae, AutoencoderKLTemporalDecoder) else 8
+    return 25 if temporal else 8
+
+
+def default_chunk(vae: Decoder) -> int:
+    """`chunk_frames` of an autoencoder."""
+    return chunk_frames(isinstance(vae, AutoencoderKLTemporalDecoder))
 
 
 def encode_images(vae: Autoencoder, images: Tensor, chunk: int = 8) -> Tensor:

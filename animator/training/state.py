@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from animator.errors import XNeMoError
 from animator.files import atomic_path
 
-CHECKPOINT_SCHEMA = 1
+CHECKPOINT_SCHEMA = 2  # 1 had another label head and another flow in the GAN head
 
 
 @contextmanager
@@ -122,6 +122,8 @@ class TrainingState:
         try:
             # Everything comes to the CPU first and goes from there to where the weights are.
             content = torch.load(path, map_location="cpu", weights_only=True)
+            if content["schema"] != CHECKPOINT_SCHEMA:
+                raise ValueError(f"it is of schema {content['schema']}, this version writes {CHECKPOINT_SCHEMA}")
             for name, module in self.modules.items():
                 module.load_state_dict(content["modules"][name])
             for name, optimizer in self.optimizers.items():
