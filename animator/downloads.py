@@ -11,7 +11,8 @@ from animator.asset_manifest import SOURCES, WeightFile, WeightSource, variants
 from animator.errors import XNeMoError
 from animator.files import sha256_of
 
-_HTML = (b"<!doctype", b"<html", b"<head", b"<?xml")
+_BOM = b"\xef\xbb\xbf"
+_HTML = (b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml")
 _LFS = b"version https://git-lfs"
 
 
@@ -30,7 +31,7 @@ def what_it_is_instead(path: Path) -> str | None:
         raise XNeMoError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not head:
         return "is empty"
-    if head.lstrip().lower().startswith(_HTML):
+    if head.removeprefix(_BOM).lstrip().lower().startswith(_HTML):
         return "is an HTML page and no weights; a page of the site was saved in place of the file"
     if head.startswith(_LFS):
         return "is a Git LFS pointer and no weights; the repository was cloned without git-lfs"
@@ -43,7 +44,7 @@ class FileStatus:
 
     Attributes:
         file: the entry of the list.
-        path: the file that was found, or the place where it belongs.
+        path: the file that was found, one without a problem before others, or the place where it belongs.
         found: whether it, or a variant in another format or precision, is there.
         problem: why it cannot be used, in words; None if nothing speaks against it (checksums are not compared).
     """
@@ -66,14 +67,22 @@ def is_complete(source: WeightSource, home: Path) -> bool:
 
 def _file_status(source: WeightSource, file: WeightFile, home: Path) -> FileStatus:
     wanted = source.path_of(file, home)
-    path = next((path for path in variants(wanted) if path.is_file()), None)
-    if path is None:
-        return FileStatus(file, wanted, found=False, problem=None)
+    there = [
+        FileStatus(file, path, found=True, problem=_problem(file, path, path == wanted))
+        for path in variants(wanted)
+        if path.is_file()
+    ]
+    missing = FileStatus(file, wanted, found=False, problem=None)
+    return next((status for status in there if status.problem is None), there[0] if there else missing)
+
+
+def _problem(file: WeightFile, path: Path, listed: bool) -> str | None:
+    """What speaks against a file; `listed` says that it is the one of the list, whose size is known."""
     problem = what_it_is_instead(path)
     size = path.stat().st_size
-    if problem is None and path == wanted and file.size not in (None, size):
-        problem = f"has {size:,} of {file.size:,} bytes"
-    return FileStatus(file, path, found=True, problem=problem)
+    if problem is None and listed and file.size not in (None, size):
+        return f"has {size:,} of {file.size:,} bytes"
+    return problem
 
 
 def fetch(source: WeightSource, home: Path) -> Iterator[Path]:
@@ -107,16 +116,15 @@ def _download(source: WeightSource, file: WeightFile, home: Path) -> Path:
     from huggingface_hub import hf_hub_download
 
     target = source.path_of(file, home)
+    _clear(target)
     try:
-        # A damaged file that lies there would be taken for the download.
-        target.unlink(missing_ok=True)
         hf_hub_download(
             source.repository,
             file.path,
             local_dir=home / source.folder,
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # proxies, timeouts and protocols fail with classes that share no other base
         raise XNeMoError(
             f"{file.path}: cannot be downloaded ({_first_sentence(error)}); on a machine with network fetch "
             f"{source.url_of(file)} and put it at {target}"
@@ -130,6 +138,15 @@ def _download(source: WeightSource, file: WeightFile, home: Path) -> Path:
             f"{source.url_of(file)} by hand and put it at {target}"
         )
     return target
+
+
+def _clear(target: Path) -> None:
+    """Remove what cannot be used: lying there, it would be taken for the download, or before it."""
+    for path in variants(target):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise XNeMoError(f"{path}: damaged, and cannot be removed: {error.strerror or error}") from error
 
 
 def _first_sentence(error: Exception) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
 from animator.asset_manifest import RELEASE_FILES, SOURCES, WeightFile, WeightSource, released_home
-from animator.downloads import fetch, is_complete, named_sources, source_status
+from animator.downloads import fetch, is_complete, named_sources, source_status, what_it_is_instead
 from animator.errors import XNeMoError
 
 DATA = b"weights" * 1000
@@ -42,6 +44,10 @@ class _Hub(BaseHTTPRequestHandler):
         if self._head():
             self.wfile.write(DATA)
 
+    def do_CONNECT(self) -> None:
+        """Asked to be a proxy, it refuses."""
+        self.send_error(403)
+
     def _head(self) -> bool:
         type(self).requests.append(f"{self.command} {self.path}")
         found = self.path.startswith("/someone/thing/resolve/main/net/model.safetensors")
@@ -67,6 +73,19 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield _Hub.requests
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def closed_proxy(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The only way to the hub is a proxy that refuses."""
+    monkeypatch.setenv("HTTPS_PROXY", os.environ["HF_ENDPOINT"])
+    monkeypatch.setenv("https_proxy", os.environ["HF_ENDPOINT"])
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    close_session()  # an open one keeps the proxy that it began with
+    yield
+    close_session()
 
 
 @pytest.fixture
@@ -109,6 +128,38 @@ def test_the_same_weights_in_another_format_will_do(hub: list[str], tmp_path: Pa
     other.write_bytes(b"half")
     assert list(fetch(source_of(), tmp_path)) == [other]
     assert hub == []
+
+
+def test_a_good_variant_does_for_a_damaged_one(hub: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "things" / "net"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("<html>")
+    (folder / "pytorch_model.bin").write_bytes(b"good")
+    assert is_complete(source_of(), tmp_path)
+    assert list(fetch(source_of(), tmp_path)) == [folder / "pytorch_model.bin"]
+    assert hub == []
+
+
+def test_damaged_variants_do_not_stay_beside_the_download(hub: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "things" / "net"
+    folder.mkdir(parents=True)
+    (folder / "pytorch_model.bin").write_text("<html>")
+    assert not is_complete(source_of(), tmp_path)
+    assert list(fetch(source_of(), tmp_path)) == [folder / "model.safetensors"]
+    assert is_complete(source_of(), tmp_path)
+    assert not (folder / "pytorch_model.bin").exists()
+
+
+@pytest.mark.parametrize("page", [b"\xef\xbb\xbf<!DOCTYPE html>", b"<!-- saved -->\n<html>", b"\xef\xbb\xbf\n<HTML>"])
+def test_a_page_is_recognised_behind_a_mark_and_a_comment(tmp_path: Path, page: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(page)
+    assert "is an HTML page" in str(what_it_is_instead(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.usefixtures("closed_proxy")
+def test_a_proxy_that_refuses_gives_the_line_too(tmp_path: Path) -> None:
+    with pytest.raises(XNeMoError, match=r"^net/model.safetensors: cannot be downloaded \(.*403.*; on a machine with"):
+        list(fetch(source_of(), tmp_path))
 
 
 @pytest.mark.slow  # huggingface_hub tries for twenty seconds
