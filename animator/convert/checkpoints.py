@@ -122,22 +122,37 @@ def _only_tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
 def find_weights(folder: Path, library: str) -> list[Path]:
     """Files of a network's weights in its folder; several if they are in parts, none if there are none.
 
+    What is recognised as a failed download is taken only where nothing else is.
+
     Args:
         folder: the network's folder.
         library: "diffusers" or "transformers", which name them differently.
     Raises:
         XNeMoError: the list of parts is damaged.
     """
+    damaged: list[Path] = []
     for name in WEIGHT_NAMES[library]:
-        if (folder / name).is_file():
-            return [folder / name]
+        path = folder / name
+        if path.is_file():
+            if what_it_is_instead(path) is None:
+                return [path]
+            damaged.append(path)
         index = folder / f"{name}.index.json"
         if index.is_file():
             parts = read_json(index).get("weight_map")
             if not isinstance(parts, dict) or not parts:
                 raise XNeMoError(f"{index}: names no files; {_AGAIN}")
-            return [folder / part for part in sorted({str(part) for part in parts.values()})]
-    return []
+            return [folder / part for part in _plain_names(index, parts.values())]
+    return damaged[:1]
+
+
+def _plain_names(index: Path, parts: Iterable[Any]) -> list[str]:
+    """Names of files in the folder of the list of parts; a path to elsewhere is refused."""
+    names = sorted({str(part) for part in parts})
+    others = [name for name in names if name in ("", "..") or "\\" in name or Path(name).name != name]
+    if others:
+        raise XNeMoError(f"{index}: names {few(others)}, which are no files of its folder; {_AGAIN}")
+    return names
 
 
 def read_json(path: Path, remedy: str = _AGAIN) -> dict[str, Any]:

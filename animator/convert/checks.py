@@ -87,8 +87,9 @@ def _check_prefix(path: Path, unexpected: list[str], expected: Expected) -> None
     if not prefixes:
         return
     prefix, count = prefixes[0]
+    examples = few(key for key in unexpected if key.startswith(f"{prefix}."))
     raise XNeMoError(
-        f"{path}: keys begin with '{prefix}.' ({count:,}: {few(key for key in unexpected if key.startswith(prefix))}), "
+        f"{path}: keys begin with '{prefix}.' ({count:,}: {examples}), "
         "as a wrapper around the network leaves them; save the state dict again with "
         f"{{key.removeprefix('{prefix}.'): value for key, value in state.items()}}"
     )
