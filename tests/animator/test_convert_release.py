@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,6 +209,58 @@ def test_allow_base_fills_gaps_from_the_base_unet_and_names_them(source: Path, h
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["from_base"] == done.from_base
     assert manifest["sources"][-1]["file"] == f"{IMAGE_VARIATIONS}/unet/diffusion_pytorch_model.safetensors"
+
+
+def test_what_the_base_unet_gave_goes_back_too(source: Path, states: States, tmp_path: Path) -> None:
+    base = write_base_unet(source / IMAGE_VARIATIONS / "unet", CONFIG)
+    gone = {DENOISING: "conv_out.bias", REFERENCE: "conv_in.weight"}
+    for name, key in gone.items():
+        rewrite(source / name, lambda state, key=key: state.pop(key))
+    convert_release(source, tmp_path / "out", CONFIG, allow_base=True)
+    convert_to_release(tmp_path / "out", tmp_path / "back")
+    for name, state in states.items():
+        found = torch.load(tmp_path / "back" / name, weights_only=True)
+        assert set(found) == set(state)
+        if name in gone:
+            assert torch.equal(found[gone[name]], base[gone[name]])
+
+
+def test_the_space_that_is_asked_for_is_that_of_the_format(
+    source: Path, states: States, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert_release(source, tmp_path / "out", CONFIG)
+    entries = [value for state in states.values() for value in state.values()]
+    size = sum(value.numel() * (4 if value.is_floating_point() else value.itemsize) for value in entries)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size - 1))
+    with pytest.raises(XNeMoError, match=r"back: needs .* GB are free there"):
+        convert_to_release(tmp_path / "out", tmp_path / "back", torch.float32)
+    assert not (tmp_path / "back").exists()
+    convert_to_release(tmp_path / "out", tmp_path / "narrow")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size))
+    convert_to_release(tmp_path / "out", tmp_path / "back", torch.float32)
+
+
+def test_a_damaged_layout_is_refused_in_one_line(source: Path, tmp_path: Path) -> None:
+    convert_release(source, tmp_path / "out", CONFIG)
+    path = tmp_path / "out" / "release_layout.json"
+    layout = json.loads(path.read_text())
+    for damaged, says in (
+        ({name: keys for name, keys in layout.items() if name != TEMPORAL}, f"no list of keys for {TEMPORAL}; "),
+        (layout | {"other.pth": []}, "no such file as other.pth; "),
+        (layout | {ENCODER: [*layout[ENCODER], "head.bias"]}, f"no such key as head.bias in {ENCODER}; "),
+    ):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(XNeMoError) as caught:
+            convert_to_release(tmp_path / "out", tmp_path / "back")
+        assert str(caught.value).startswith(f"{path}: damaged: {says}convert the release again")
+        assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("damage", ["<html>", ""])
+def test_a_page_does_not_hide_weights_in_another_format(source: Path, tmp_path: Path, damage: str) -> None:
+    (source / IMAGE_VARIATIONS / "image_encoder" / "model.safetensors").write_text(damage)
+    convert_release(source, tmp_path / "out", CONFIG)
+    assert _tensors(tmp_path / "out" / "image_encoder")
 
 
 def test_the_manifest_has_checksums_and_licences(source: Path, tmp_path: Path) -> None:
