@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _source(source: WeightSource, home: Path) -> dict[str, Any]:
 
 def _next_steps(home: Path, converted: Path, ready: bool) -> list[str]:
     """What is left to do until the released model runs."""
-    animate = f"xnemo animate PORTRAIT DRIVING weights={converted}"
+    animate = shlex.join(["xnemo", "animate", "PORTRAIT", "DRIVING", f"weights={converted}"])
     if ready:
         return [animate]
     steps = []
@@ -77,7 +78,7 @@ def _next_steps(home: Path, converted: Path, ready: bool) -> list[str]:
         if source.repository is None:
             wanted = [s.path.name for s in source_status(source, home) if not s.found or s.problem is not None]
             steps.append(f"open {RELEASE_PAGE} in a browser and put {', '.join(wanted)} into {home}")
-    return [*steps, f"xnemo convert xnemo-release {home} {converted}", animate]
+    return [*steps, shlex.join(["xnemo", "convert", "xnemo-release", str(home), str(converted)]), animate]
 
 
 def _state(file: dict[str, Any]) -> str:

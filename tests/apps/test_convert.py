@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,17 @@ def test_doctor_says_what_is_missing_and_what_comes_next(run: Callable[..., Outc
     shown = run("doctor", "--weights").out
     assert f"missing   {home / 'xnemo-release' / REFERENCE}" in shown
     assert shown.splitlines()[-4] == "  xnemo fetch image-variations svd-vae"
+
+
+def test_commands_of_doctor_can_be_pasted_into_a_shell(
+    run: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "my home; it's"
+    monkeypatch.setenv("XNEMO_HOME", str(home))
+    steps = json.loads(run("doctor", "--weights", "--json").out)["next"]
+    converting = ["xnemo", "convert", "xnemo-release", str(home / "xnemo-release"), str(home / "xnemo")]
+    assert shlex.split(steps[-2]) == converting
+    assert shlex.split(steps[-1])[-1] == f"weights={home / 'xnemo'}"
 
 
 def test_doctor_follows_the_way_to_the_end(run: Callable[..., Outcome], home: Path, states: States) -> None:
