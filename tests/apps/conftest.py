@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,3 +71,11 @@ def face_frames() -> NDArray[np.uint8]:
 def driving(face_frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short real driving clip: 12 frames at 30 fps, with sound."""
     return make_video(tmp_path_factory.mktemp("media") / "driving.mp4", face_frames, 30, tone=FRAMES / 30)
+
+
+@pytest.fixture(autouse=True)
+def interrupts_reach_children() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, which children inherit; a handler they do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
