@@ -16,7 +16,6 @@ from animator.files import open_to_others
 
 State = Mapping[str, Tensor]
 
-FORMATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 
 
@@ -129,7 +128,7 @@ def _bytes(part: Part, key: str, dtype: torch.dtype | None) -> int:
 
 def format_of(name: str) -> torch.dtype | None:
     """A number format by its name in the settings; None for "stored", which leaves each entry as it is."""
-    return None if name == "stored" else FORMATS[name]
+    return None if name == "stored" else getattr(torch, name)
 
 
 def in_format(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
