@@ -9,7 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev,train
+EXTRAS := dev,train,ray
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 # The first interpreter on the path that suits; an environment that is already there keeps its own.
