@@ -50,6 +50,19 @@ class ScheduleConfig:
 
 
 @dataclass
+class StepScheduleConfig:
+    """How long and in which order, counted in steps, so that every run of the same settings takes the same course."""
+
+    steps: int = key(20000, "stop after this many steps", minimum=0)
+    warm_up_steps: int = key(1000, "first steps, in which the learning rate rises from 0", minimum=0)
+    final_rate: float = key(0.05, "what the rate falls to, along half a cosine; 1: it stays", minimum=0, maximum=1)
+    validate_steps: int = key(500, "steps between validations", minimum=1)
+    patience: int = key(10, "stop after so many validations without a smaller error; 0: never", minimum=0)
+    checkpoint_minutes: float = key(5.0, "time between checkpoints", minimum=0)
+    log_steps: int = key(50, "steps between log lines", minimum=1)
+
+
+@dataclass
 class PrepareConfig:
     """Settings of `xnemo prepare`."""
 

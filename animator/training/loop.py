@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from animator.errors import XNeMoError
-from animator.training.config import ScheduleConfig
+from animator.training.clock import Clock, clock_of
+from animator.training.config import ScheduleConfig, StepScheduleConfig
 from animator.training.state import TrainingState
 
 CHECKPOINT = "checkpoint.pt"
@@ -41,7 +41,7 @@ class Run:
     """
 
     state: TrainingState
-    schedule: ScheduleConfig
+    schedule: ScheduleConfig | StepScheduleConfig
     output: Path
 
     def resume(self) -> None:
@@ -56,7 +56,7 @@ class Run:
         step: Callable[[Batch, float], Terms],
         validate: Callable[[SummaryWriter], dict[str, float]],
     ) -> None:
-        """Train until time or steps are used up; Ctrl-C keeps a checkpoint of the last whole step.
+        """Train until the schedule says that it is over; Ctrl-C keeps a checkpoint of the last whole step.
 
         Args:
             batches: an endless stream that starts at `state.step`.
@@ -65,23 +65,24 @@ class Run:
         Raises:
             XNeMoError: a loss or a gradient is not finite; nothing that came of it is kept.
         """
-        state, schedule = self.state, self.schedule
-        clock = _Clock(schedule, state)
-        with SummaryWriter(self.output / "log", purge_step=state.step) as writer, _progress(schedule, state) as bar:
+        state = self.state
+        clock = clock_of(self.schedule, state)
+        with SummaryWriter(self.output / "log", purge_step=state.step) as writer, _progress(clock) as bar:
             try:
                 with _interruption() as asked:
                     for batch in clock.limit(batches):
                         terms = step(batch, clock.rate_factor())
                         state.step += 1
-                        if state.step % schedule.log_steps == 0:
-                            _log(writer, bar, terms, state)
+                        if state.step % self.schedule.log_steps == 0:
+                            _log(writer, bar, terms, state, clock)
                         if clock.due("validate"):
                             state.history.append(validate(writer))
                         if clock.due("checkpoint"):
                             state.save(self.output / CHECKPOINT)
                         if asked.is_set():
                             self._stop()
-                state.history.append(validate(writer))
+                if not (state.history and state.history[-1].get("step") == state.step):
+                    state.history.append(validate(writer))
             except NotFiniteError as error:
                 raise XNeMoError(
                     f"{self.output}: {error} is not finite at step {state.step}; the last checkpoint is kept, try a "
@@ -138,51 +139,14 @@ def update(optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: fl
     optimizer.step()
 
 
-def _progress(schedule: ScheduleConfig, state: TrainingState) -> tqdm:
-    return tqdm(total=schedule.max_minutes, unit="min", initial=round(state.seconds / 60, 2), desc="training")
+def _progress(clock: Clock) -> tqdm:
+    return tqdm(total=clock.total, unit=clock.unit, initial=clock.progress(), desc="training")
 
 
-def _log(writer: SummaryWriter, bar: tqdm, terms: Terms, state: TrainingState) -> None:
+def _log(writer: SummaryWriter, bar: tqdm, terms: Terms, state: TrainingState, clock: Clock) -> None:
     values = {name: term.item() for name, term in terms.items()}
     for name, value in values.items():
         writer.add_scalar(f"loss/{name}", value, state.step)
     bar.set_postfix({"step": state.step} | {name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
-    bar.n = round(state.seconds / 60, 2)
+    bar.n = clock.progress()
     bar.refresh()
-
-
-class _Clock:
-    """Counts training time over all runs of an output folder and says what is due."""
-
-    def __init__(self, schedule: ScheduleConfig, state: TrainingState) -> None:
-        self.schedule = schedule
-        self.state = state
-        self.last = {"checkpoint": state.seconds, "validate": state.seconds}
-
-    def limit(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Hand out batches, counting the time, until time or steps are used up."""
-        now = time.monotonic()
-        while not self._over():
-            yield next(batches)
-            before, now = now, time.monotonic()
-            self.state.seconds += now - before
-
-    def _over(self) -> bool:
-        steps = self.schedule.max_steps
-        return self.state.seconds >= self.schedule.max_minutes * 60 or (steps is not None and self.state.step >= steps)
-
-    def due(self, event: str) -> bool:
-        """Whether the interval of `event` has passed; if so it starts anew."""
-        interval = {"checkpoint": self.schedule.checkpoint_minutes, "validate": self.schedule.validate_minutes}[event]
-        if self.state.seconds - self.last[event] < interval * 60:
-            return False
-        self.last[event] = self.state.seconds
-        return True
-
-    def rate_factor(self) -> float:
-        """Learning rate relative to its full value: rising, constant, then falling to a tenth in the last minutes."""
-        risen = min(1.0, (self.state.step + 1) / max(1, self.schedule.rise_steps))
-        if self.schedule.decay_minutes <= 0:
-            return risen
-        left = self.schedule.max_minutes - self.state.seconds / 60
-        return risen * (0.1 + 0.9 * min(1.0, max(0.0, left / self.schedule.decay_minutes)))

@@ -88,6 +88,8 @@ class TrainingState:
         generators: the run's sources of randomness, by name.
         step: steps done.
         seconds: training time so far, over all runs on this output.
+        history: figures of each validation, in order.
+        sums: what a recipe adds up between two validations, by name.
     """
 
     modules: dict[str, nn.Module]
@@ -97,6 +99,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; an interrupted write leaves the previous one untouched."""
@@ -109,6 +112,7 @@ class TrainingState:
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
+            "sums": self.sums,
         }
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
@@ -141,3 +145,4 @@ class TrainingState:
         self.step = content["step"]
         self.seconds = content["seconds"]
         self.history = content["history"]
+        self.sums = content.get("sums", {})
