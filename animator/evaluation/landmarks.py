@@ -20,6 +20,7 @@ UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
 FOREHEAD, CHIN = 10, 152
 
 BLENDSHAPES = 52
+POINTS = 478
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class FaceMeasures:
         mouth: opening of the mouth, (T,): distance of the inner lips (points 13 and 14) over the height of the face
             (points 10 and 152), in the picture plane, so that neither size nor resolution matters.
         boxes: the landmarks' bounding box (x0, y0, x1, y1), (T, 4), in pixels.
+        points: x and y of the mesh's points in pixels, (T, 478, 2), float32.
         names: the blendshapes' names, 52; empty if no face was found in any frame.
     """
 
@@ -41,6 +43,7 @@ class FaceMeasures:
     angles: NDArray[np.float64]
     mouth: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    points: NDArray[np.float32]
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -62,6 +65,18 @@ class FaceMeasures:
             return np.full(len(self), np.nan)
         return self.blendshapes[:, [self.names.index(name) for name in names]].mean(axis=1)
 
+    def at(self, frames: Sequence[int] | NDArray[np.integer[Any]] | slice) -> FaceMeasures:
+        """The measures of some of the frames, in the order that is given."""
+        return FaceMeasures(
+            self.found[frames],
+            self.blendshapes[frames],
+            self.angles[frames],
+            self.mouth[frames],
+            self.boxes[frames],
+            self.points[frames],
+            self.names,
+        )
+
     @staticmethod
     def joined(parts: Sequence[FaceMeasures]) -> FaceMeasures:
         """Measures of several runs of frames, one after the other; at least one."""
@@ -71,6 +86,7 @@ class FaceMeasures:
             np.concatenate([part.angles for part in parts]),
             np.concatenate([part.mouth for part in parts]),
             np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.points for part in parts]),
             next((part.names for part in parts if part.names), ()),
         )
 
@@ -93,7 +109,7 @@ class FaceLandmarker(LandmarkerTask):
         Args:
             frames: RGB pictures (H, W, 3), uint8: an array (T, H, W, 3), or any other row of pictures.
         """
-        found, blendshapes, angles, mouth, boxes = [], [], [], [], []
+        found, blendshapes, angles, mouth, boxes, meshes = [], [], [], [], [], []
         names: tuple[str, ...] = ()
         for frame in frames:
             seen = self._look_at(frame)
@@ -103,6 +119,7 @@ class FaceLandmarker(LandmarkerTask):
                 angles.append(np.full(3, np.nan))
                 mouth.append(np.nan)
                 boxes.append(np.full(4, np.nan))
+                meshes.append(np.full((POINTS, 2), np.nan, np.float32))
                 continue
             height, width = frame.shape[:2]
             points = np.array([(point.x * width, point.y * height) for point in seen.face_landmarks[0]])
@@ -112,12 +129,14 @@ class FaceLandmarker(LandmarkerTask):
             angles.append(head_angles(np.asarray(seen.facial_transformation_matrixes[0])))
             mouth.append(mouth_opening(points))
             boxes.append(np.concatenate([points.min(axis=0), points.max(axis=0)]))
+            meshes.append(points.astype(np.float32))
         return FaceMeasures(
             np.array(found, dtype=bool),
             np.array(blendshapes).reshape(-1, BLENDSHAPES),  # also where there are no frames at all
             np.array(angles).reshape(-1, 3),
             np.array(mouth, dtype=np.float64),
             np.array(boxes).reshape(-1, 4),
+            np.array(meshes, np.float32).reshape(-1, POINTS, 2),
             names,
         )
 

@@ -12,17 +12,12 @@ from animator.evaluation.landmarks import FaceMeasures
 
 
 def reversed_in_time(face: FaceMeasures) -> FaceMeasures:
-    return FaceMeasures(
-        face.found[::-1], face.blendshapes[::-1], face.angles[::-1], face.mouth[::-1], face.boxes[::-1], face.names
-    )
+    return face.at(slice(None, None, -1))
 
 
 def standing(face: FaceMeasures) -> FaceMeasures:
     """The first frame all the time, as a copied picture gives it."""
-    first = np.zeros(len(face), int)
-    return FaceMeasures(
-        face.found[first], face.blendshapes[first], face.angles[first], face.mouth[first], face.boxes[first], face.names
-    )
+    return face.at([0] * len(face))
 
 
 def without_face(face: FaceMeasures, frames: slice) -> FaceMeasures:
