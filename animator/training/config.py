@@ -53,7 +53,7 @@ class ScheduleConfig:
 class StepScheduleConfig:
     """How long and in which order, counted in steps, so that every run of the same settings takes the same course."""
 
-    steps: int = key(20000, "stop after this many steps", minimum=0)
+    steps: int = key(20000, "stop after this many steps", minimum=1)
     warm_up_steps: int = key(1000, "first steps, in which the learning rate rises from 0", minimum=0)
     final_rate: float = key(0.05, "what the rate falls to, along half a cosine; 1: it stays", minimum=0, maximum=1)
     validate_steps: int = key(500, "steps between validations", minimum=1)
