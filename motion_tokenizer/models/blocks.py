@@ -1,8 +1,11 @@
 """What encoder and decoder are built of: convolutions in time that look back only, or to both sides.
 
-Tensors are (batch, channels, frames). A causal convolution is padded on the left alone, so that nothing depends on
-what comes later and a clip may come in pieces: a `StreamState` then holds the last inputs of each convolution, which
-take the place of the padding in front of the next piece.
+Tensors are (batch, frames, channels), with the channels next to each other in memory: that is the layout in which
+oneDNN convolves fastest, padding copies whole frames, and features come and go without being transposed.
+
+A causal convolution is padded on the left alone, so that nothing depends on what comes later and a clip may come in
+pieces: a `StreamState` then holds the last inputs of each convolution, which take the place of the padding in front of
+the next piece.
 """
 
 from __future__ import annotations
@@ -22,53 +25,82 @@ class StreamState:
         self._past: dict[nn.Module, Tensor] = {}
 
     def extend(self, layer: nn.Module, x: Tensor, length: int) -> Tensor:
-        """Put the last `length` inputs of `layer` in front of x (B, C, n), and remember those of the result."""
+        """Put the last `length` inputs of `layer` in front of x (B, n, C), and remember those of the result."""
         past = self._past.get(layer)
         if past is None:
-            past = x.new_zeros(*x.shape[:2], length)
-        joined = torch.cat([past, x], dim=2)
-        # A copy, because a view would keep the whole piece alive.
-        self._past[layer] = joined[:, :, -length:].clone()
+            past = x.new_zeros(x.shape[0], length, x.shape[2])
+        joined = torch.cat([past, x], dim=1)
+        # A copy, because a view would keep the whole piece alive, and change with it.
+        self._past[layer] = joined[:, -length:].clone()
         return joined
 
 
 class TemporalConv(nn.Module):
     """A convolution in time whose result has as many frames as its input, divided by the stride.
 
+    Its weights begin as those of `nn.Conv1d`, but are kept as (out_channels, kernel, in_channels), like the tensors.
+
     Args:
         in_channels, out_channels, kernel, stride, dilation: as of `nn.Conv1d`.
         causal: pad on the left alone; otherwise to equal parts on both sides.
+        activate: apply ReLU to the input first.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, causal: bool, stride: int = 1, dilation: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        causal: bool,
+        stride: int = 1,
+        dilation: int = 1,
+        activate: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation)
+        like = nn.Conv1d(in_channels, out_channels, kernel)
+        self.weight = nn.Parameter(like.weight.detach().transpose(1, 2).contiguous())
+        self.bias = like.bias
+        self.stride = stride
+        self.dilation = dilation
         self.padding = (kernel - 1) * dilation + 1 - stride
         self.causal = causal
+        self.activate = activate
 
     def forward(self, x: Tensor, state: StreamState | None = None) -> Tensor:
+        """(B, n, in_channels) -> (B, n / stride, out_channels)."""
+        x = self._padded(x, state)
+        if self.activate:
+            # In place where `x` is a copy already.
+            x = F.relu(x, inplace=self.padding > 0)
+        # As pictures of one row, (B, C, 1, n), tensors and weights are in torch's channels-last format; of sequences,
+        # (B, C, n), there is no such format.
+        row = x.unsqueeze(1).permute(0, 3, 1, 2)
+        weight = self.weight.unsqueeze(1).permute(0, 3, 1, 2)
+        result = F.conv2d(row, weight, self.bias, stride=(1, self.stride), dilation=(1, self.dilation))
+        return result.permute(0, 2, 3, 1).squeeze(1)
+
+    def _padded(self, x: Tensor, state: StreamState | None) -> Tensor:
+        """`x` with what precedes it in front, and with zeros on both sides where the convolution looks ahead."""
         if self.padding == 0:
-            return self.conv(x)
+            return x
         if state is not None:
             if not self.causal:
                 raise ValueError("a convolution that looks ahead cannot be streamed")
-            return self.conv(state.extend(self, x, self.padding))
+            return state.extend(self, x, self.padding)
         left = self.padding if self.causal else self.padding // 2
-        return self.conv(F.pad(x, (left, self.padding - left)))
+        return F.pad(x, (0, 0, left, self.padding - left))
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1x1(relu(conv3(relu(x)))), the block of T2M-GPT's networks."""
+    """x + conv1(relu(conv3(relu(x)))), the block of T2M-GPT's networks."""
 
     def __init__(self, width: int, dilation: int, causal: bool) -> None:
         super().__init__()
-        self.spread = TemporalConv(width, width, 3, causal, dilation=dilation)
-        self.mix = TemporalConv(width, width, 1, causal)
+        self.spread = TemporalConv(width, width, 3, causal, dilation=dilation, activate=True)
+        self.mix = TemporalConv(width, width, 1, causal, activate=True)
 
     def forward(self, x: Tensor, state: StreamState | None = None) -> Tensor:
-        return x + self.mix(F.relu(self.spread(F.relu(x), state)))
+        return x + self.mix(self.spread(x, state))
 
 
 class ResidualStack(nn.Module):
@@ -105,4 +137,4 @@ class Up(nn.Module):
         self.smooth = TemporalConv(width, width, 3, causal)
 
     def forward(self, x: Tensor, state: StreamState | None = None) -> Tensor:
-        return self.smooth(self.stack(x, state).repeat_interleave(2, dim=2), state)
+        return self.smooth(self.stack(x, state).repeat_interleave(2, dim=1), state)

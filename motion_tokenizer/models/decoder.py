@@ -28,12 +28,11 @@ class Decoder(nn.Module):
         self.enter = TemporalConv(code_dim, width, 3, causal)
         self.ups = nn.ModuleList(Up(width, depth, growth, causal) for _ in range(doublings))
         self.join = TemporalConv(width, width, 3, causal)
-        self.leave = TemporalConv(width, features, 3, causal)
+        self.leave = TemporalConv(width, features, 3, causal, activate=True)
 
     def forward(self, x: Tensor, state: StreamState | None = None) -> Tensor:
         """Vectors (B, n, code_dim) -> features (B, n * 2 ** doublings, F)."""
-        x = F.relu(self.enter(x.transpose(1, 2), state))
+        x = F.relu(self.enter(x, state))
         for up in self.ups:
             x = up(x, state)
-        x = F.relu(self.join(x, state))
-        return self.leave(x, state).transpose(1, 2)
+        return self.leave(self.join(x, state), state)

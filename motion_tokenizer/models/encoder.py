@@ -31,7 +31,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, state: StreamState | None = None) -> Tensor:
         """Features (B, T, F), T a multiple of 2 ** halvings -> vectors (B, T / 2 ** halvings, code_dim)."""
-        x = F.relu(self.enter(x.transpose(1, 2), state))
+        x = F.relu(self.enter(x, state))
         for down in self.downs:
             x = down(x, state)
-        return self.leave(x, state).transpose(1, 2)
+        return self.leave(x, state)
