@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from apps.verb import Context, Verb
@@ -23,7 +24,7 @@ def run(
 
 def summary(result: dict[str, Any]) -> str:
     """Where the weights are, and how to use them."""
-    return f"{result['weights']}: use them with tokenizer_weights={result['weights']}"
+    return f"{result['weights']}: use them with {shlex.quote('tokenizer_weights=' + result['weights'])}"
 
 
 VERB = Verb(

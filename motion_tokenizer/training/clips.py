@@ -98,8 +98,8 @@ def read_clips(dataset: MotionDataset, split: str, fps: float, shortest: int, mi
         kept.append(record)
     if not features:
         raise XNeMoError(
-            f"{dataset.folder}: no clip of {shortest} frames or more in the {split} split; add clips, or name splits in "
-            "the manifest that xnemo extract reads"
+            f"{dataset.folder}: no clip of {shortest} frames or more in the {split} split; add clips, or name splits "
+            "in the manifest that xnemo extract reads"
         )
     lengths = torch.tensor([len(clip) for clip in features])
     return FeatureClips(

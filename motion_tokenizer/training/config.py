@@ -27,9 +27,7 @@ class TokenizerAugmentConfig:
     noise: float = key(
         0.0, "noise on what the encoder sees (not on what it is to give back), in standard deviations", minimum=0
     )
-    mean_swap: float = key(
-        0.0, "share of windows whose clip's mean is replaced by a mix of two other clips' means", minimum=0, maximum=1
-    )
+    mix: float = key(0.0, "share of windows that are superposed with another window of the batch", minimum=0, maximum=1)
 
 
 @dataclass

@@ -25,10 +25,9 @@ from motion_tokenizer.training.clips import FeatureClips, check_moving, read_cli
 from motion_tokenizer.training.config import TrainTokenizerConfig
 from motion_tokenizer.training.losses import reconstruction_losses
 from motion_tokenizer.training.validation import Validator
-from motion_tokenizer.training.weights import save_weights, start_from
+from motion_tokenizer.training.weights import WEIGHTS, save_weights, start_from
 from motion_tokenizer.training.windows import WindowBatch, WindowSampler
 
-WEIGHTS = "weights"  # folder of the finished weights, inside the run's output
 _STD_FLOOR = 1e-2  # of the largest standard deviation of the same kind; what hardly moves must not be blown up
 _LEAST_STD = 1e-4  # where nothing of a kind moves, as the boxes of a head that is cut out frame by frame
 _BOTTLENECK = "bottleneck."

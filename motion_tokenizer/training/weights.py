@@ -23,6 +23,7 @@ from motion_tokenizer.tokenizer import ABOUT, SCHEMA, find_tokenizer
 from motion_tokenizer.training.config import TrainTokenizerConfig
 
 RECORD = "training.json"
+WEIGHTS = "weights"  # folder of the finished weights, inside a run's output
 # Settings that say where things were on the machine, and nothing about the weights.
 _PLACES = ("dataset", "output", "start_from")
 

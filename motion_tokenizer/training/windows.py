@@ -64,8 +64,7 @@ class WindowSampler:
         self.augment = augment or TokenizerAugmentConfig()
         self.seed = seed
         self.weights = _weights(clips, balance)
-        self.means = torch.stack([clip.mean(dim=0) for clip in clips.clips()])
-        _, self.deviation = clips.statistics()
+        self.mean, self.deviation = clips.statistics()
 
     def stream(self, first_step: int = 0) -> Iterator[WindowBatch]:
         """Batches without end, from step number `first_step` on."""
@@ -84,7 +83,7 @@ class WindowSampler:
         position = start[:, None] + speed[:, None] * torch.arange(self.window)
         valid = position <= last[:, None]
         features = self._at(chosen, _folded(position, last[:, None]))
-        features = self._with_other_means(features, chosen, generator)
+        features, valid = self._mixed(features, valid, generator)
         return WindowBatch(features, self._noisy(features, generator), valid)
 
     def _speeds(self, generator: torch.Generator) -> Tensor:
@@ -103,16 +102,20 @@ class WindowSampler:
         weight = (position - before).float()[..., None]
         return torch.lerp(self.clips.features[rows], self.clips.features[after], weight)
 
-    def _with_other_means(self, features: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Let some windows play around the mean of nobody: a mix of two other clips' means."""
-        if not self.augment.mean_swap:
-            return features
-        swapped = torch.rand(self.batch, generator=generator) < self.augment.mean_swap
-        others = torch.randint(len(self.clips), (2, self.batch), generator=generator)
-        share = torch.rand(self.batch, 1, generator=generator)
-        mean = torch.lerp(self.means[others[0]], self.means[others[1]], share)
-        shift = (mean - self.means[chosen]) * swapped[:, None]
-        return features + shift[:, None]
+    def _mixed(self, features: Tensor, valid: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Superpose some windows with another one, so that their variance about the training mean stays as it is.
+
+        The latents of few people say much about who they are and how they are held; sums of two are many people.
+        """
+        mixed = torch.rand(self.batch, generator=generator) < self.augment.mix
+        share = torch.rand(self.batch, generator=generator)
+        partner = torch.randperm(self.batch, generator=generator)
+        share = torch.where(mixed, share, 1)[:, None, None]
+        if not self.augment.mix:
+            return features, valid
+        centred = features - self.mean
+        other = torch.sqrt(1 - share.square()) * centred[partner]
+        return self.mean + share * centred + other, valid & (valid[partner] | ~mixed[:, None])
 
     def _noisy(self, features: Tensor, generator: torch.Generator) -> Tensor:
         if not self.augment.noise:
