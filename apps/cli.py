@@ -30,6 +30,8 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "animate": ("animate", "animate a portrait with a video or a .motion.safetensors file, length and sound kept"),
     "extract": ("extract", "write the motion of each video to a .motion.safetensors file"),
+    "tokenize": ("tokenize", "turn the motion of videos or motion files into tokens"),
+    "detokenize": ("detokenize", "turn tokens back into motion"),
     "prepare": ("prepare", "cut face clips out of videos and label them, for training"),
     "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
@@ -37,6 +39,7 @@ VERBS = {
     "evaluate self": ("evaluate_self", "measure weights on clips that drive their own first frames (Table 1, left)"),
     "evaluate cross": ("evaluate_cross", "measure weights on clips that drive others' portraits (Table 1, right)"),
     "evaluate ablation": ("evaluate_ablation", "measure several weights on the same pairs (Table 2)"),
+    "evaluate tokenizer": ("evaluate_tokenizer", "measure a motion tokenizer on held-out people, beside baselines"),
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),
     "convert to-release": ("convert_to_release", "write the files that the official X-NeMo code loads"),
     "convert base": ("convert_base", "make a Stable Diffusion folder one that training starts from"),
@@ -46,7 +49,7 @@ VERBS = {
 }
 
 # Packages that only some verbs need -> the extra of this project that brings them.
-EXTRAS = {"tensorboard": "train"}
+EXTRAS = {"tensorboard": "train", "ray": "ray"}
 
 QUIET = {
     "GLOG_minloglevel": "3",
