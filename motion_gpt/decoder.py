@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch.nn import functional as F
 
 from motion_gpt.models.motion_gpt import MotionGpt
@@ -25,7 +26,8 @@ class Cache:
     """Keys and values of the rows so far.
 
     Attributes:
-        keys: one per block, (rows, heads, capacity, width / heads).
+        keys: one per block, (rows, heads, capacity, width / heads). float32 whatever the format of the products: on
+            a CPU attention in bfloat16 is slower, and rounds more.
         values: likewise.
         group: rows that belong to one item.
         length: how many positions are filled.
@@ -36,17 +38,18 @@ class Cache:
     group: int
     length: int = 0
 
-    def spread(self, rows: int) -> None:
-        """Copy the first `rows` to all others, group by group."""
+    def spread(self) -> None:
+        """Copy what the first item holds to all others."""
         for buffer in (*self.keys, *self.values):
-            filled = buffer[:, :, : self.length]
-            filled.unflatten(0, (-1, rows)).copy_(filled[None, :rows].clone())
+            filled = buffer[:, :, : self.length].unflatten(0, (-1, self.group))
+            filled[1:] = filled[:1]
 
 
-class Block:
+class Block(nn.Module):
     """The weights of one transformer block."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
+        super().__init__()
         self.norm_1 = _norm(block.ln_1)
         self.norm_2 = _norm(block.ln_2)
         self.attention_in = _product(block.attn.c_attn, dtype)
@@ -55,41 +58,94 @@ class Block:
         self.narrow = _product(block.mlp.c_proj, dtype)
 
 
+class Network(nn.Module):
+    """GPT-2 without its embedding, in two forms: many rows of one sequence, or the newest row of several."""
+
+    def __init__(self, model: MotionGpt, dtype: torch.dtype) -> None:
+        super().__init__()
+        transformer = model.transformer
+        self.heads: int = transformer.config.n_head
+        self.width: int = transformer.config.n_embd
+        self.blocks = nn.ModuleList(Block(block, dtype) for block in transformer.h)
+        self.norm = _norm(transformer.ln_f)
+        # EOS and everything behind it has no row here, so that it cannot be drawn.
+        codes = model.vocabulary.levels * model.vocabulary.codes
+        self.output = Product(transformer.wte.weight.detach()[:codes].t(), None, dtype)
+
+    def prefill(self, x: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
+        """A whole sequence.
+
+        Args:
+            x: embeddings, (n, width).
+            keys: per block, (heads, capacity, width / heads); the first n positions are written.
+            values: likewise.
+        Returns:
+            What the output layer takes, (n, width).
+        """
+        n = len(x)
+        for block, block_keys, block_values in zip(self.blocks, keys, values, strict=True):
+            joint = block.attention_in.many(block.norm_1(x))
+            q, k, v = joint.view(n, 3, self.heads, -1).permute(1, 2, 0, 3).unbind(0)
+            block_keys[:, :n], block_values[:, :n] = k, v
+            mixed = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+            x = x + block.attention_out.many(mixed.transpose(0, 1).reshape(n, self.width))
+            wide = F.gelu(block.widen.many(block.norm_2(x)), approximate="tanh")
+            x = x + block.narrow.many(wide)
+        return self.norm(x)
+
+    def forward(self, x: Tensor, keys: list[Tensor], values: list[Tensor], at: int, group: int) -> Tensor:
+        """The newest row of some sequences.
+
+        Args:
+            x: embeddings, (rows, width), ordered by item.
+            keys: per block, (rows, heads, capacity, width / heads); position `at` is written.
+            values: likewise.
+            at: position of the newest row.
+            group: rows of one item.
+        Returns:
+            Logits, (rows, levels * codes) float32.
+        """
+        rows = len(x)
+        for block, block_keys, block_values in zip(self.blocks, keys, values, strict=True):
+            joint = block.attention_in.few(block.norm_1(x), group)
+            q, k, v = joint.view(rows, 3, self.heads, 1, -1).unbind(1)
+            block_keys[:, :, at : at + 1], block_values[:, :, at : at + 1] = k, v
+            mixed = F.scaled_dot_product_attention(q, block_keys[:, :, : at + 1], block_values[:, :, : at + 1])
+            x = x + block.attention_out.few(mixed.reshape(rows, self.width), group)
+            wide = F.gelu(block.widen.few(block.norm_2(x), group), approximate="tanh")
+            x = x + block.narrow.few(wide, group)
+        return self.output.few(self.norm(x), group)
+
+
 class Decoder:
     """A generator made ready for decoding.
 
     Args:
         model: the generator. Its weights are read here: train it further, and make a new decoder.
         dtype: format of the matrix products; sums, normalisation and attention stay in float32. None: the model's.
+        compiled: compile the step by torch.compile, with the weights packed for the processor (inductor's freezing).
+            The first step then takes some 20 s, and in bfloat16 the others half as long.
     """
 
-    def __init__(self, model: MotionGpt, dtype: torch.dtype | None = None) -> None:
-        network = model.transformer
+    def __init__(self, model: MotionGpt, dtype: torch.dtype | None = None, compiled: bool = False) -> None:
         self.vocabulary = model.vocabulary
         self.context = model.context
-        self.heads: int = network.config.n_head
-        self.width: int = network.config.n_embd
-        self.device = network.wte.weight.device
-        self.dtype = dtype or network.wte.weight.dtype
-        self.embedding = network.wte.weight.detach()
-        self.positions = network.wpe.weight.detach()
-        self.epsilon: float = network.config.layer_norm_epsilon
-        self.blocks = [Block(block, self.dtype) for block in network.h]
-        self.norm = _norm(network.ln_f)
-        # EOS and everything behind it has no row here, so that it cannot be drawn.
-        codes = self.vocabulary.levels * self.vocabulary.codes
-        self.output = Product(self.embedding[:codes].t(), None, self.dtype)
+        self.tokenizer_id: str = model.config.tokenizer_id
+        self.embedding = model.transformer.wte.weight.detach()
+        self.positions = model.transformer.wpe.weight.detach().float()
+        self.network = Network(model, dtype or self.embedding.dtype).eval().requires_grad_(False)
+        self.compiled = torch.compile(self.network, dynamic=True) if compiled else None
 
     def cache(self, items: int, branches: int, capacity: int) -> Cache:
         """Empty buffers for so many items and positions."""
-        shape = (items * branches, self.heads, capacity, self.width // self.heads)
-        blocks = range(len(self.blocks))
-        # float32 whatever the format of the products: on a CPU attention in bfloat16 is slower, and rounds more.
-        keys = [torch.empty(shape, device=self.device) for _ in blocks]
-        values = [torch.empty(shape, device=self.device) for _ in blocks]
-        return Cache(keys, values, branches)
+        shape = (items * branches, self.network.heads, capacity, self.network.width // self.network.heads)
 
-    @torch.inference_mode()
+        def buffers() -> list[Tensor]:
+            return [torch.empty(shape, device=self.embedding.device) for _ in self.network.blocks]
+
+        return Cache(buffers(), buffers(), branches)
+
+    @torch.no_grad()
     def prefill(self, ids: Tensor, cache: Cache) -> Tensor:
         """Fill a cache from its beginning; what it held is forgotten.
 
@@ -99,30 +155,24 @@ class Decoder:
         Returns:
             What `logits` takes, for each position, (rows, n, width).
         """
+        n = ids.shape[1]
+        x = self._embed(ids) + self.positions[:n]
         # One row at a time: a product over all of them would be rounded differently for each number of rows.
-        hidden = [self._prefill_row(row_ids, cache, row) for row, row_ids in enumerate(ids)]
-        cache.length = ids.shape[1]
+        hidden = [
+            self.network.prefill(
+                row, [keys[number] for keys in cache.keys], [values[number] for values in cache.values]
+            )
+            for number, row in enumerate(x)
+        ]
+        cache.length = n
         return torch.stack(hidden)
 
-    def _prefill_row(self, ids: Tensor, cache: Cache, row: int) -> Tensor:
-        n = len(ids)
-        x = self._embed(ids) + self.positions[:n]
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            joint = block.attention_in.many(self._normalise(x, block.norm_1))
-            q, k, v = joint.view(n, 3, self.heads, -1).permute(1, 2, 0, 3).unbind(0)
-            keys[row, :, :n], values[row, :, :n] = k, v
-            mixed = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
-            x = x + block.attention_out.many(mixed.transpose(0, 1).reshape(n, self.width))
-            wide = F.gelu(block.widen.many(self._normalise(x, block.norm_2)), approximate="tanh")
-            x = x + block.narrow.many(wide)
-        return self._normalise(x, self.norm)
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the codes, (n, width) to (n, levels, codes) float32."""
-        return self._by_level(self.output.many(hidden))
+        return self._by_level(self.network.output.many(hidden))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
         """Append one position.
 
@@ -132,32 +182,37 @@ class Decoder:
         Returns:
             Logits of the next one, (rows, levels, codes) float32.
         """
-        at, rows, group = cache.length, len(ids), cache.group
+        at, group = cache.length, cache.group
         x = self._embed(ids) + self.positions[at]
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            joint = block.attention_in.few(self._normalise(x, block.norm_1), group)
-            q, k, v = joint.view(rows, 3, self.heads, 1, -1).unbind(1)
-            keys[:, :, at : at + 1], values[:, :, at : at + 1] = k, v
-            mixed = F.scaled_dot_product_attention(q, keys[:, :, : at + 1], values[:, :, : at + 1])
-            x = x + block.attention_out.few(mixed.view(rows, self.width), group)
-            wide = F.gelu(block.widen.few(self._normalise(x, block.norm_2), group), approximate="tanh")
-            x = x + block.narrow.few(wide, group)
+        if self.compiled is None:
+            logits = self.network(x, cache.keys, cache.values, at, group)
+        else:
+            # Item by item: compiled products do not promise the same bits in any batch.
+            logits = torch.cat(
+                [self._compiled_item(x, cache, slice(first, first + group)) for first in range(0, len(x), group)]
+            )
         cache.length = at + 1
-        return self._by_level(self.output.few(self._normalise(x, self.norm), group))
+        return self._by_level(logits)
+
+    def _compiled_item(self, x: Tensor, cache: Cache, rows: slice) -> Tensor:
+        assert self.compiled is not None
+        keys, values = [keys[rows] for keys in cache.keys], [values[rows] for values in cache.values]
+        # Around the call: compilation happens within the first one, and an option of torch.compile comes too late.
+        with inductor.patch(freezing=True):
+            return self.compiled(x[rows], keys, values, cache.length, cache.group)
 
     def _embed(self, ids: Tensor) -> Tensor:
-        """(rows, levels) to (rows, width)."""
-        return F.embedding(ids, self.embedding).sum(dim=1).float()
-
-    def _normalise(self, x: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
-        return F.layer_norm(x, (self.width,), *norm, self.epsilon)
+        """(..., levels) to (..., width)."""
+        return F.embedding(ids.to(self.embedding.device), self.embedding).sum(dim=-2).float()
 
     def _by_level(self, logits: Tensor) -> Tensor:
         return logits.view(len(logits), self.vocabulary.levels, self.vocabulary.codes)
 
 
-def _norm(layer: Any) -> tuple[Tensor, Tensor]:
-    return layer.weight.detach().float(), layer.bias.detach().float()
+def _norm(layer: Any) -> nn.LayerNorm:
+    norm = nn.LayerNorm(layer.normalized_shape, layer.eps, device=layer.weight.device)
+    norm.load_state_dict(layer.state_dict())
+    return norm
 
 
 def _product(layer: Any, dtype: torch.dtype) -> Product:

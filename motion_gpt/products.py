@@ -18,14 +18,14 @@ CPU the rows do not depend on each other, except that a lone one is treated spec
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 _COLUMNS = 768
 _TRANSPOSED_ROWS = range(2, 5)
 
 
-class Product:
+class Product(nn.Module):
     """y = x W + b.
 
     Args:
@@ -35,10 +35,11 @@ class Product:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        super().__init__()
         self.dtype = dtype
-        self.bias = None if bias is None else bias.to(dtype)
         self.exact = dtype == torch.float32
-        self.weight = (weight if self.exact else weight.t()).to(dtype).contiguous()
+        self.weight = nn.Parameter((weight if self.exact else weight.t()).to(dtype).contiguous(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False)
         self._blocks: list[Tensor] | None = None
 
     def many(self, x: Tensor) -> Tensor:
@@ -56,6 +57,9 @@ class Product:
             x: rows, ordered by item.
             group: rows of one item.
         """
+        if torch.compiler.is_compiling():
+            # The caller gives items one by one, and the compiler chooses routine and layout.
+            return self.many(x)
         if self.dtype == torch.bfloat16 and x.device.type == "cpu":
             return self.many(x) if len(x) > 1 else self.many(x.expand(2, -1))[:1]
         if len(x) == group:
@@ -76,4 +80,5 @@ class Product:
         y = self._blocks[0] @ first
         for weight, column in zip(self._blocks[1:], others, strict=True):
             y = torch.addmm(y, weight, column)
-        return y.t() if self.bias is None else y.t() + self.bias
+        y = y.t().contiguous()  # attention takes another way for rows that are not
+        return y if self.bias is None else y + self.bias

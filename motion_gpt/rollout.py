@@ -120,7 +120,7 @@ class Rollout:
         finished = [self.window[:, last - (self.levels - 1 - level), level] for level in range(self.levels)]
         return self.vocabulary.to_tokens(torch.stack(finished, dim=1))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _advance(self) -> None:
         """Draw the next row."""
         if self.logits is None:
@@ -167,7 +167,7 @@ class Rollout:
         logits = torch.cat([self.decoder.logits(row[-1:]) for row in hidden])
         if not shared:
             return logits
-        self.cache.spread(len(self.weights))
+        self.cache.spread()
         return logits.repeat(len(self.window), 1, 1)
 
 

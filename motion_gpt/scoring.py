@@ -29,7 +29,7 @@ class TokenScores:
     probabilities: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score(
     decoder: Decoder,
     tokens: Tensor,
