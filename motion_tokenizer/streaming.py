@@ -39,6 +39,13 @@ class TokenizerStream:
         self._encoder_state = StreamState()
         self._decoder_state = StreamState()
 
+    def fork(self) -> TokenizerStream:
+        """Another stream that has seen what this one has; from here on they go their own ways."""
+        other = TokenizerStream(self._model, self._padding)
+        other._to_drop, other._waiting = self._to_drop, self._waiting
+        other._encoder_state, other._decoder_state = self._encoder_state.copy(), self._decoder_state.copy()
+        return other
+
     @torch.inference_mode()
     def push_motion(self, latents: Tensor, boxes: Tensor) -> Tensor:
         """Take the next frames.

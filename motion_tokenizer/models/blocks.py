@@ -24,6 +24,13 @@ class StreamState:
     def __init__(self) -> None:
         self._past: dict[nn.Module, Tensor] = {}
 
+    def copy(self) -> StreamState:
+        """The same memory, for a stream that goes another way from here."""
+        other = StreamState()
+        # What is remembered is replaced, never written to, so that two states may share it.
+        other._past = dict(self._past)
+        return other
+
     def extend(self, layer: nn.Module, x: Tensor, length: int) -> Tensor:
         """Put the last `length` inputs of `layer` in front of x (B, n, C), and remember those of the result."""
         past = self._past.get(layer)
