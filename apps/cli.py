@@ -36,6 +36,7 @@ VERBS = {
     "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
     "train tokenizer": ("train_tokenizer", "train the motion tokenizer on a motion dataset"),
+    "train gpt": ("train_gpt", "train the motion generator on the tokens of a motion dataset"),
     "evaluate self": ("evaluate_self", "measure weights on clips that drive their own first frames (Table 1, left)"),
     "evaluate cross": ("evaluate_cross", "measure weights on clips that drive others' portraits (Table 1, right)"),
     "evaluate ablation": ("evaluate_ablation", "measure several weights on the same pairs (Table 2)"),
