@@ -30,6 +30,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "animate": ("animate", "animate a portrait with a video or a .motion.safetensors file, length and sound kept"),
     "extract": ("extract", "write the motion of each video to a .motion.safetensors file"),
+    "manifest mead": ("manifest_mead", "list the clips of MEAD with their labels, for extract and prepare"),
     "tokenize": ("tokenize", "turn the motion of videos or motion files into tokens"),
     "detokenize": ("detokenize", "turn tokens back into motion"),
     "prepare": ("prepare", "cut face clips out of videos and label them, for training"),

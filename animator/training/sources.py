@@ -34,8 +34,9 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
     """List the clips that videos, folders and manifests name.
 
     In a folder the first sub-folder is the identity (as in VoxCeleb), and a video that lies directly in it is a
-    person of its own. A manifest has the columns `file` (relative to the manifest), `identity` and `split`, and where
-    it has a column `kind`, rows of another kind than "clip" are left out.
+    person of its own. A manifest has the columns `file` (relative to the manifest), `identity` and `split`, if wanted
+    `clip_id` (else a clip is called as its file), and where it has a column `kind`, rows of another kind than "clip"
+    are left out.
 
     Raises:
         XNeMoError: a path is not there or holds no videos, a manifest lacks a column or names an unknown split, or two
@@ -86,7 +87,7 @@ def _in_manifest(manifest: Path) -> list[Source]:
         if row["split"] not in SPLITS:
             raise XNeMoError(f"{manifest}: row {number} has the split {row['split']!r}; {' or '.join(SPLITS)} is meant")
         path = manifest.parent / row["file"]
-        sources.append(Source(path, path.stem, row["identity"], row["split"]))
+        sources.append(Source(path, row.get("clip_id") or path.stem, row["identity"], row["split"]))
     if not sources:
         raise XNeMoError(f"{manifest}: names no clips")
     return sources
