@@ -114,6 +114,25 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     return offload_by_group(pipeline, device) if runtime.offload == "group" else pipeline.to(device)
 
 
+def load_motion_encoder(runtime: RuntimeConfig) -> MotionEncoder:
+    """Load the motion encoder alone of the weights that a command's settings name.
+
+    In half precision it is more exact than the one of `load_pipeline`, as only its attention is rounded, see
+    `MotionEncoder.halve_attention`; in float32 the two are the same.
+
+    Raises:
+        XNeMoError: no such weights or device, or damaged files.
+    """
+    folder = find_weights(runtime.weights) / "motion_encoder"
+    device = resolve_device(runtime.device)
+    dtype = resolve_dtype(runtime.dtype, device)
+    try:
+        encoder = MotionEncoder.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval().to(device)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise XNeMoError(f"{folder}: this motion encoder cannot be loaded: {str(error)[:300]}") from error
+    return encoder if dtype == torch.float32 else encoder.halve_attention(dtype)
+
+
 def load_tiny_decoder(folder: str, dtype: torch.dtype) -> AutoencoderTiny:
     """Load diffusers' `AutoencoderTiny` from a folder with `config.json` and weights, in evaluation mode.
 

@@ -99,10 +99,36 @@ class AnimateConfig(RuntimeConfig):
 
 
 @dataclass
+class EngineConfig:
+    """Who extracts a motion dataset."""
+
+    kind: str = key("local", "local: processes of this machine; ray: actors on a Ray cluster", choices=("local", "ray"))
+    workers: int | None = key(
+        None,
+        "local: processes that read clips while this one encodes, null is one for each core up to 8; ray: actors, null "
+        "is as many as there is room for",
+        minimum=1,
+    )
+    address: str | None = key(
+        None, "ray: of the cluster, such as auto or ray://HOST:10001; null starts one on this machine"
+    )
+    cpus: float = key(1.0, "ray: processors that each actor takes", minimum=0)
+    gpus: float = key(0.0, "ray: GPUs that each actor takes; a half lets two share one", minimum=0)
+
+
+@dataclass
 class ExtractConfig(RuntimeConfig):
-    """Settings of `xnemo extract`."""
+    """Settings of `xnemo extract`; all below `face` are for motion datasets alone."""
 
     face: FaceConfig = key(FaceConfig, "faces")
+    engine: EngineConfig = key(EngineConfig, "datasets: who does the work")
+    fps: float = key(25.0, "datasets: frames a second; motion of other rates is interpolated", minimum=1, maximum=240)
+    mirror: bool = key(False, "datasets: add each clip flipped left to right, as a further row for training")
+    audio: bool = key(False, "datasets: keep the sound, as wav of 16 kHz and one channel")
+    validation_share: float = key(
+        0.1, "datasets: share of the people held out, where the source does not say who is", minimum=0, maximum=1
+    )
+    split_seed: int = key(0, "datasets: another one holds other people out", minimum=0)
 
 
 @dataclass
@@ -126,6 +152,7 @@ class DoctorConfig(RuntimeConfig):
 def register() -> None:
     """Make this module's types known to the loader; calling it again changes nothing."""
     register_group("face", FaceConfig)
+    register_group("engine", EngineConfig)
     register_root("animate", AnimateConfig)
     register_root("extract", ExtractConfig)
     register_root("demo", DemoConfig)

@@ -108,11 +108,13 @@ class MotionDataset:
             XNeMoError: a shard is damaged or holds what no clip may hold; the message names the file.
         """
         for shard in self._index["shards"]:
+            if split not in (None, shard["split"]):
+                continue
             path = self.folder / shard["file"]
             try:
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
                     for batch in file.iter_batches(_ROWS, columns=COLUMNS.names):
-                        yield from (r for r in from_batch(batch, self.folder) if split in (None, r.split))
+                        yield from from_batch(batch, self.folder)
             except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
                 raise XNeMoError(f"{path}: damaged: {str(error)[:300]}; extract into a new dataset") from error
 

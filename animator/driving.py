@@ -12,15 +12,13 @@ from torch import Tensor
 
 from animator.conditions import encode_faces
 from animator.errors import XNeMoError
-from animator.face import FaceDetector, FaceTrack, face_crops, track_faces
+from animator.extraction.reading import CROPS, follow_face
+from animator.face import FaceDetector, FaceTrack, face_crops
 from animator.image import resize
 from animator.models.motion_encoder import MotionEncoder
 from animator.portrait import Picture, as_array, check_preprocessing
-from animator.release_preprocessing import LONGEST, release_track
+from animator.release_preprocessing import LONGEST
 from animator.video import VideoReader
-
-BATCH = 16  # face crops encoded at once
-MAX_GAP = 12  # frames at 25 a second without the face that are bridged; the release bridges none
 
 
 def encode_video(
@@ -46,16 +44,14 @@ def encode_video(
         Motion latents, (T, 512), float32 on the CPU, and the face's track.
     """
     check_preprocessing(preprocessing)
-    if max_gap is None:
-        max_gap = 0 if preprocessing == "release" else MAX_GAP
-    follow, stop = (release_track, LONGEST) if preprocessing == "release" else (track_faces, None)
-    with progress_bar(total=len(reader) if stop is None else min(stop, len(reader))) as bar:
+    used = min(LONGEST, len(reader)) if preprocessing == "release" else len(reader)
+    with progress_bar(total=used) as bar:
         bar.set_description("finding the face")
-        track = follow(reader, detector, select, max_gap, bar.update)
+        track, stop = follow_face(reader, detector, select, max_gap, preprocessing, bar.update)
     with progress_bar(total=len(track)) as bar:
         bar.set_description("reading its motion")
         parts = []
-        for crops in face_crops(reader, track, encoder.config.image_size, BATCH, stop):
+        for crops in face_crops(reader, track, encoder.config.image_size, CROPS, stop):
             parts.append(encode_faces(encoder, crops, device).float().cpu())
             bar.update(len(crops))
     return torch.cat(parts), track
@@ -70,7 +66,7 @@ def encode_crops(encoder: MotionEncoder, crops: Iterable[Picture], device: torch
     side = encoder.config.image_size
     pictures = (resize(as_array(crop), (side, side)) for crop in crops)
     parts = []
-    while batch := list(islice(pictures, BATCH)):
+    while batch := list(islice(pictures, CROPS)):
         parts.append(encode_faces(encoder, np.stack(batch), device).float().cpu())
     if not parts:
         raise XNeMoError("there are no face crops to encode")
