@@ -10,7 +10,7 @@ mixes. What is computed for an item has the same bits in any batch (see `motion_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,10 @@ class Network(nn.Module):
         codes = model.vocabulary.levels * model.vocabulary.codes
         self.output = Product(transformer.wte.weight.detach()[:codes].t(), None, dtype)
 
+    def layers(self) -> list[Block]:
+        """The blocks, first to last."""
+        return cast("list[Block]", list(self.blocks))
+
     def prefill(self, x: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
         """A whole sequence.
 
@@ -83,7 +87,7 @@ class Network(nn.Module):
             What the output layer takes, (n, width).
         """
         n = len(x)
-        for block, block_keys, block_values in zip(self.blocks, keys, values, strict=True):
+        for block, block_keys, block_values in zip(self.layers(), keys, values, strict=True):
             joint = block.attention_in.many(block.norm_1(x))
             q, k, v = joint.view(n, 3, self.heads, -1).permute(1, 2, 0, 3).unbind(0)
             block_keys[:, :n], block_values[:, :n] = k, v
@@ -106,7 +110,7 @@ class Network(nn.Module):
             Logits, (rows, levels * codes) float32.
         """
         rows = len(x)
-        for block, block_keys, block_values in zip(self.blocks, keys, values, strict=True):
+        for block, block_keys, block_values in zip(self.layers(), keys, values, strict=True):
             joint = block.attention_in.few(block.norm_1(x), group)
             q, k, v = joint.view(rows, 3, self.heads, 1, -1).unbind(1)
             block_keys[:, :, at : at + 1], block_values[:, :, at : at + 1] = k, v

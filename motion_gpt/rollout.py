@@ -139,8 +139,9 @@ class Rollout:
         if settings.repetition_window and settings.repetition_penalty != 1:
             filled = self.rows - self.start
             recent = self.window[:, max(0, filled - settings.repetition_window) : filled]
-            mixed = penalise_repetition(mixed, self.vocabulary.to_tokens(recent), settings.repetition_penalty)
-        return self.vocabulary.to_ids(choose(mixed, settings, self.generators))
+            codes = self.vocabulary.to_tokens(recent).to(mixed.device)
+            mixed = penalise_repetition(mixed, codes, settings.repetition_penalty)
+        return self.vocabulary.to_ids(choose(mixed, settings, self.generators).cpu())
 
     def _append(self, row: Tensor) -> None:
         start = window_start(self.rows + 1, self.capacity)

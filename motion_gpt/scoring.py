@@ -71,7 +71,7 @@ def score(
         hidden = decoder.prefill(torch.cat([conditions, seen], dim=1), cache)
         predicting = hidden[:, CONDITION_ROWS - 1 + row - first :]
         logits = torch.stack([decoder.logits(branch) for branch in predicting], dim=1)
-        logs.append(mix_branches(logits, weights).log_softmax(dim=-1))
+        logs.append(mix_branches(logits, weights).log_softmax(dim=-1).cpu())
         row = stop
     log_probabilities = torch.cat(logs)
     chosen = vocabulary.to_tokens(ids[start:])

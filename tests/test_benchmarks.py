@@ -34,3 +34,15 @@ def test_every_option_has_its_deviation_and_its_time() -> None:
     assert [row.split("|")[1].strip() for row in options][-1] == "**fast**"
     for row in options:
         assert 0 < float(row.split("|")[2]) < 100
+
+
+@pytest.mark.slow
+def test_every_sampler_has_its_rate_and_its_share_of_the_limit() -> None:
+    words = ["--size", "tiny", "--tokens", "6", "--repeats", "1", "--megabytes", "12", "--no-compiled"]
+    rows = run("sampling.py", *words)
+    limits = [row for row in rows if row.startswith(("| matrix-vector", "| reading"))]
+    assert len(limits) == 5
+    samplers = rows[rows.index(next(row for row in rows if row.startswith("| sampler"))) + 1 :]
+    assert [row.split("|")[1].strip() for row in samplers[:2]] == ["Hugging Face generate, float32", "float32"]
+    for row in samplers:
+        assert float(row.split("|")[2]) > 0
