@@ -102,7 +102,11 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; an interrupted write leaves the previous one untouched."""
+        """Write the checkpoint; an interrupted write leaves the previous one untouched.
+
+        Raises:
+            XNeMoError: it cannot be written.
+        """
         content: dict[str, Any] = {
             "schema": CHECKPOINT_SCHEMA,
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
@@ -115,7 +119,11 @@ class TrainingState:
             "sums": self.sums,
         }
         with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+            try:
+                torch.save(content, temporary)
+            except RuntimeError as error:
+                # What torch makes of a full disk; its own words ("unexpected pos 1024 vs 918") help nobody.
+                raise XNeMoError(f"{path}: cannot be written whole; is the disk full?") from error
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.

@@ -150,7 +150,7 @@ def _start_codebook(
     if model.bottleneck.levels == 0:
         return
     wanted = codes * config.pool_vectors_per_code
-    there = int((sampler.clips.lengths // stride).sum()) * stride  # each frame may be the first of a token
+    there = len(sampler.clips.features)  # in one window or another, each frame is the last of a token
     if there < codes:
         raise XNeMoError(
             f"{config.dataset}: its {there} training frames are fewer than the {codes} codes to start from them; add "

@@ -103,19 +103,26 @@ class WindowSampler:
         return torch.lerp(self.clips.features[rows], self.clips.features[after], weight)
 
     def _mixed(self, features: Tensor, valid: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Superpose some windows with another one, so that their variance about the training mean stays as it is.
+        """Superpose some windows with others, so that their variance about the training mean stays as it is.
 
-        The latents of few people say much about who they are and how they are held; sums of two are many people.
+        The latents of few people say much about who they are and how they are held; sums of two are many people. What
+        stands still in a window and what moves in it are mixed apart, with different partners: any motion on anybody.
         """
+        if not self.augment.mix:
+            return features, valid
         mixed = torch.rand(self.batch, generator=generator) < self.augment.mix
+        centred = features - self.mean
+        still = centred.mean(dim=1, keepdim=True)
+        held, _ = self._superposed(still, mixed, generator)
+        moving, partner = self._superposed(centred - still, mixed, generator)
+        return self.mean + held + moving, valid & (valid[partner] | ~mixed[:, None])
+
+    def _superposed(self, x: Tensor, mixed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """a x + sqrt(1 - a^2) x[partner] for the windows that are mixed, a in [0, 1]; with the partners, (B,)."""
         share = torch.rand(self.batch, generator=generator)
         partner = torch.randperm(self.batch, generator=generator)
         share = torch.where(mixed, share, 1)[:, None, None]
-        if not self.augment.mix:
-            return features, valid
-        centred = features - self.mean
-        other = torch.sqrt(1 - share.square()) * centred[partner]
-        return self.mean + share * centred + other, valid & (valid[partner] | ~mixed[:, None])
+        return share * x + torch.sqrt(1 - share.square()) * x[partner], partner
 
     def _noisy(self, features: Tensor, generator: torch.Generator) -> Tensor:
         if not self.augment.noise:
