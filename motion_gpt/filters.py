@@ -39,14 +39,21 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < least, -torch.inf)
 
 
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Keep the fewest best codes whose probabilities sum up to p (nucleus sampling, Holtzman et al. 2020)."""
-    ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
+def keep_top_p(logits: Tensor, p: float, among: int | None = None) -> Tensor:
+    """Keep the fewest best codes whose probabilities sum up to p (nucleus sampling, Holtzman et al. 2020).
+
+    Args:
+        logits: (..., codes).
+        p: 0 to 1; codes that are as good as the last one kept stay as well.
+        among: count only so many best codes, and their probabilities as all there is, which saves sorting the others.
+    """
+    count = logits.shape[-1]
+    ordered = logits.topk(count if among is None else min(among, count), dim=-1).values
     probabilities = ordered.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
-    beyond = before >= p
+    beyond = probabilities.cumsum(dim=-1) - probabilities >= p
     beyond[..., 0] = False
-    return logits.masked_fill(torch.zeros_like(beyond).scatter_(-1, order, beyond), -torch.inf)
+    least = ordered.masked_fill(beyond, torch.inf).amin(dim=-1, keepdim=True)
+    return logits.masked_fill(logits < least, -torch.inf)
 
 
 def keep_min_p(logits: Tensor, share: float) -> Tensor:
@@ -60,7 +67,7 @@ def narrow(logits: Tensor, settings: Sampling) -> Tensor:
     if settings.top_k is not None:
         logits = keep_top_k(logits, settings.top_k)
     if settings.top_p < 1:
-        logits = keep_top_p(logits, settings.top_p)
+        logits = keep_top_p(logits, settings.top_p, settings.top_k)
     if settings.min_p > 0:
         logits = keep_min_p(logits, settings.min_p)
     return logits

@@ -40,6 +40,12 @@ def test_top_p_keeps_the_fewest_that_reach_p(p: float, expected: list[int]) -> N
     assert kept(keep_top_p(logits(), p)) == expected
 
 
+def test_top_p_after_top_k_counts_what_top_k_left() -> None:
+    # 0.4 of the 0.65 that two codes have is more than 0.6 of them.
+    assert kept(narrow(logits(), Sampling(top_k=2, top_p=0.6))) == [1]
+    assert kept(narrow(logits(), Sampling(top_k=2, top_p=0.65))) == [1, 4]
+
+
 @pytest.mark.parametrize(("share", "expected"), [(1.0, [1]), (0.6, [1, 4]), (0.3, [1, 2, 4]), (0.1, [0, 1, 2, 3, 4])])
 def test_min_p_is_measured_by_the_best(share: float, expected: list[int]) -> None:
     assert kept(keep_min_p(logits(), share)) == expected
