@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from animator.config_loader import key
-from animator.models.gan_head import identity_grid
+from animator.models.flow import identity_grid
 
 
 @dataclass

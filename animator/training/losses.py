@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from animator.models.gan_head import identity_grid
+from animator.models.flow import identity_grid
 
 # MediaPipe face mesh: outlines of the lips and of the two eyes.
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from animator.models.attention import Conditions, MotionSlot, PerFrameGroupNorm, ReferenceFeatures, Shared
 from animator.models.autoencoder import decode_latents, encode_images
-from animator.models.gan_head import warp
+from animator.models.flow import warp
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from tests.animator import tiny

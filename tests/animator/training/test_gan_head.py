@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from animator.builders import animator_config
-from animator.models.gan_head import GanHead, ModulatedConv, similarity_flow, warp
+from animator.models.flow import similarity_flow, warp
+from animator.models.gan_head import GanHead, ModulatedConv
 from tests.animator.tiny import shake
 
 BOXES = torch.tensor([[0.1, -0.1, 0.9], [0.0, 0.0, 1.0]])
