@@ -34,6 +34,8 @@ from animator.convert.shards import Network, in_format, write_network
 from animator.errors import XNeMoError
 from animator.files import atomic_folder, sha256_of
 from animator.model_config import AnimatorConfig, SchedulerConfig
+from animator.models.identity import RECORD, record_id
+from animator.models.motion_encoder import MotionEncoder
 from animator.pipeline import XNeMoPipeline
 
 # The schedule that the release was trained with: Stable Diffusion's, but for the last beta.
@@ -103,6 +105,7 @@ def convert_release(
         check_space(target, folder, size)
         _write_configs(folder, config, skeletons, autoencoder, image_encoder)
         write_networks(networks, folder, dtype, shard_bytes)
+        _write_encoder_id(folder / "motion_encoder", skeletons.motion_encoder)
         layout = {file.path.name: list(file.head) for file in files.all}
         write_layout(folder, layout, {key: in_format(value, dtype) for key, value in files.extras().items()})
         write_manifest(folder, _hashed(paths, source), dtype, from_base, computed, files.overridden())
@@ -179,6 +182,15 @@ def _write_configs(
     pipeline.save_config(folder)
     if feature_extractor is not None:
         _name_portably(folder / "model_index.json")
+
+
+def _write_encoder_id(folder: Path, encoder: MotionEncoder) -> None:
+    """Let the encoder's configuration tell the id that goes with its weights, which are written."""
+    written = MotionEncoder.from_pretrained(folder, local_files_only=True)
+    record_id(written)
+    if RECORD in written.config:
+        encoder.register_to_config(**{RECORD: written.config[RECORD]})
+        encoder.save_config(folder)
 
 
 def _name_portably(index: Path) -> None:

@@ -9,16 +9,21 @@ Tensors are (frames, channels, height, width).
 
 from __future__ import annotations
 
-from typing import Self
+from os import PathLike
+from typing import Any, Self
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from animator.models.identity import record_id
+from animator.models.linear import multiply_by_onednn
 
 
 def sinusoid(positions: Tensor, dim: int) -> Tensor:
@@ -190,6 +195,12 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         self.register_buffer(
             "token_position", sinusoid(torch.arange(motion_tokens), latent_dim // motion_tokens), persistent=False
         )
+        multiply_by_onednn(self)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], **options: Any) -> None:
+        """Save as diffusers does; the configuration also tells the encoder's id, which the number format may hide."""
+        record_id(self)
+        super().save_pretrained(save_directory, **options)
 
     def halve_attention(self, dtype: torch.dtype) -> Self:
         """Keep the matrices of the attention, three quarters of the arithmetic, in half precision.
@@ -210,6 +221,7 @@ class MotionEncoder(ModelMixin, ConfigMixin):
                     layer.attention.set_processor(FramewiseAttention())
         return self
 
+    @apply_forward_hook
     def encode(self, frames: Tensor) -> Tensor:
         """Distil face crops into motion latents f_mot (section 3.2), before f_rts is fused in.
 
@@ -231,6 +243,7 @@ class MotionEncoder(ModelMixin, ConfigMixin):
         x = self.squeeze(F.relu(self.landmark_conv(x)))
         return self.to_latent(F.relu(x.flatten(1)))
 
+    @apply_forward_hook
     def fuse(self, latents: Tensor, rts: Tensor) -> Tensor:
         """Fuse f_rts into the latents and cut them into motion tokens (section 3.3).
 

@@ -19,6 +19,7 @@ from animator.models.attention import (
     checkpoint_keeping,
     spatial_processors,
 )
+from animator.models.linear import multiply_by_onednn
 
 
 class ReferenceNet(UNet2DConditionModel):
@@ -39,6 +40,7 @@ class ReferenceNet(UNet2DConditionModel):
         self.set_attn_processor(
             spatial_processors(self.attn_processors, lambda name: WriteReference(name, self.written), ReadImageToken())
         )
+        multiply_by_onednn(self)
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
         """Recompute layers in the backward pass (without writing features twice)."""

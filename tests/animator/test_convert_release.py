@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from animator.convert.release_files import same_bits
 from animator.convert.to_release import convert_to_release
 from animator.errors import XNeMoError
 from animator.files import sha256_of
+from animator.models.identity import encoder_id
+from animator.models.motion_encoder import MotionEncoder
 from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import portrait_pictures
@@ -364,3 +367,24 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     for path in folder.glob("*.safetensors"):
         tensors |= load_file(path)
     return tensors
+
+
+def test_the_number_format_that_it_is_opened_in_changes_no_encoder_id(source: Path, tmp_path: Path) -> None:
+    state = torch.load(source / ENCODER, weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    finer = {
+        key: value.float() + 1e-3 * torch.rand(value.shape, generator=generator) if key != "pe" else value
+        for key, value in state.items()
+        if value.is_floating_point()
+    }
+    torch.save({**state, **finer}, source / ENCODER)
+    convert_release(source, tmp_path / "out", CONFIG)
+    found = {
+        dtype: MotionEncoder.from_pretrained(tmp_path / "out" / "motion_encoder", dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    }
+    assert len({encoder_id(encoder) for encoder in found.values()}) == 1
+    # Weights that nothing vouches for: rounding to float16 does show in them.
+    assert encoder_id(copy.deepcopy(found[torch.float32]).half()) == encoder_id(found[torch.float32])
+    found[torch.float32].register_to_config(_encoder_id=None)
+    assert encoder_id(found[torch.float32].half()) != encoder_id(found[torch.float16])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +87,24 @@ def test_any_change_shows_at_the_next_call(encoder: MotionEncoder, change: Calla
     assert after != before
     # What a model that was never asked before says.
     assert encoder_id(copy.deepcopy(encoder)) == after
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_number_format_changes_no_id_of_saved_weights(
+    encoder: MotionEncoder, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    shake(encoder)
+    expected = encoder_id(encoder)
+    assert encoder_id(copy.deepcopy(encoder).half()) != expected  # or the rest shows nothing
+    encoder.save_pretrained(tmp_path / "first")
+    loaded = MotionEncoder.from_pretrained(tmp_path / "first", dtype=dtype)
+    assert loaded.dtype == dtype
+    assert encoder_id(loaded) == expected
+    loaded.save_pretrained(tmp_path / "second")
+    assert encoder_id(MotionEncoder.from_pretrained(tmp_path / "second", dtype=torch.float32)) == expected
+    with torch.no_grad():
+        next(loaded.parameters()).view(-1)[3] += 0.5
+    assert encoder_id(loaded) != expected
 
 
 def test_weights_that_come_back_to_their_old_place_are_seen() -> None:
