@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.pipeline import XNeMoPipeline
-from animator.placement import compile_blocks, offload_by_group
+from animator.placement import compile_blocks, offload_by_group, offload_by_model
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_WEIGHTS = PRETRAINED / "lite"
@@ -98,8 +99,8 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     """
     folder = find_weights(runtime.weights)
     device = resolve_device(runtime.device)
-    if runtime.offload == "group" and device.type == "cpu":
-        raise XNeMoError("offload=group: keeps weights off the GPU, but device is cpu; leave it out")
+    if runtime.offload != "none" and device.type == "cpu":
+        raise XNeMoError(f"offload={runtime.offload}: keeps weights off the GPU, but device is cpu; leave it out")
     dtype = resolve_dtype(runtime.dtype, device)
     try:
         with _no_loading_bar():
@@ -111,7 +112,12 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
         pipeline.register_modules(tiny_vae=load_tiny_decoder(runtime.tiny_vae, dtype))
     if runtime.compile:
         compile_blocks(pipeline)
-    return offload_by_group(pipeline, device) if runtime.offload == "group" else pipeline.to(device)
+    placements = {
+        "none": pipeline.to,
+        "model": partial(offload_by_model, pipeline),
+        "group": partial(offload_by_group, pipeline),
+    }
+    return placements[runtime.offload](device)
 
 
 def load_motion_encoder(runtime: RuntimeConfig) -> MotionEncoder:

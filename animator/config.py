@@ -39,9 +39,9 @@ class RuntimeConfig:
     dtype: str = key("auto", "number format; auto is bfloat16 on CUDA and float32 elsewhere", choices=DTYPES)
     offload: str = key(
         "none",
-        "group: the two UNets' weights stay in the machine's memory and visit the GPU layer by layer, for small GPUs; "
-        "slower. none: everything is on the device",
-        choices=("none", "group"),
+        "for small GPUs. model: each network is on the GPU only while it is needed; group: the two UNets' weights "
+        "visit it layer by layer, which takes least memory and most time; none: everything is on the device",
+        choices=("none", "model", "group"),
     )
     compile: bool = key(
         False,

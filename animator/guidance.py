@@ -20,6 +20,7 @@ from torch import Tensor
 from animator.models.attention import ReferenceKeyValues
 from animator.models.deep_cache import DeepFeatures
 from animator.models.motion_unet import MotionUNet
+from animator.models.overlap import OverlapFeatures
 
 
 def guidance_scale_of(w: float) -> float:
@@ -75,6 +76,7 @@ class GuidedDenoiser:
         motion_tokens: Tensor,
         guided: bool = True,
         deep: DeepFeatures | None = None,
+        overlap: OverlapFeatures | None = None,
     ) -> Tensor:
         """Predict the noise in one window, unguided.
 
@@ -84,6 +86,7 @@ class GuidedDenoiser:
             motion_tokens: the driving motion, (F, L, D).
             guided: whether this step is to be guided; if not, the negative branch is not computed.
             deep: deep features of the same branches to compute, or to use, see `animator.models.deep_cache`.
+            overlap: features of shared frames, of the same branches, to use and to keep, see `animator.models.overlap`.
         Returns:
             (F, 2, channels, h, w): without and with the condition; (F, 1, channels, h, w), with it, where guidance is
             off.
@@ -93,7 +96,7 @@ class GuidedDenoiser:
         tokens = motion_tokens[None]
         embeds = portrait.image_embeds
         if self.guidance_scale <= 1 or not guided:
-            predicted = self.unet(sample, timestep, embeds, tokens, portrait.reference, deep=deep)
+            predicted = self.unet(sample, timestep, embeds, tokens, portrait.reference, deep=deep, overlap=overlap)
         else:
             negative_tokens = portrait.motion_tokens[:, None].expand_as(tokens)
             predicted = self.unet(
@@ -104,6 +107,7 @@ class GuidedDenoiser:
                 portrait.reference,
                 unconditional=1,
                 deep=deep,
+                overlap=overlap,
             )
         return rearrange(predicted, "b c f h w -> f b c h w")
 

@@ -18,8 +18,7 @@ VARIANTS_OF_A_BLOCK = 128
 def offload_by_group(pipeline: XNeMoPipeline, device: torch.device) -> XNeMoPipeline:
     """Keep the weights of the two UNets in the machine's memory; each layer's visit the device while it runs.
 
-    They are 85 % of the weights at the paper's size. The other networks are small, and are moved to the device. Offload
-    of whole models, which diffusers has as well, is of no use here: the denoiser and the decoder take turns.
+    They are 85 % of the weights at the paper's size. The other networks are small, and are moved to the device.
 
     Args:
         pipeline: on the CPU; is changed.
@@ -36,6 +35,23 @@ def offload_by_group(pipeline: XNeMoPipeline, device: torch.device) -> XNeMoPipe
     for unet in unets:
         # Layers and not blocks: the pipeline also calls single projections, for the reference.
         unet.enable_group_offload(device, torch.device("cpu"), offload_type="leaf_level")
+    return pipeline
+
+
+def offload_by_model(pipeline: XNeMoPipeline, device: torch.device) -> XNeMoPipeline:
+    """Keep all weights in the machine's memory; each network visits the device as a whole, for as long as it is needed.
+
+    Faster than `offload_by_group`, and needs room for the denoiser (57 % of the weights at the paper's size) beside the
+    autoencoder, which stays with it once the first frames are decoded, and the motion encoder. Everything else has left
+    by then.
+
+    Args:
+        pipeline: on the CPU; is changed.
+        device: where to compute.
+    Returns:
+        The pipeline.
+    """
+    pipeline.enable_model_cpu_offload(device=device)
     return pipeline
 
 

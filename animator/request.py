@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from animator.errors import XNeMoError
-from animator.face import FaceDetector
-from animator.portrait import Picture
+from animator.face import FaceDetector, PortraitCrop
+from animator.image import resize
+from animator.portrait import Picture, PortraitPictures, portrait_pictures, ready_pictures
 from animator.sampler import SamplerConfig, choose_sampler
 
 # Called as (pipeline, predictions so far, timestep, {"frames": (start, stop), "step": step}).
@@ -73,6 +74,30 @@ class Request:
         if self.decode_chunk is not None:
             raise XNeMoError("decode_chunk: latents are not decoded; leave it out, or ask for pictures")
         return self
+
+    def pictures(
+        self, portrait: Picture | PortraitCrop | PortraitPictures, size: tuple[int, int], face_size: int
+    ) -> PortraitPictures:
+        """The portrait's pictures; the one to animate may still have another size.
+
+        Args:
+            portrait: see `XNeMoPipeline.__call__`.
+            size: width and height of the picture to animate, in pixels.
+            face_size: side of the motion encoder's input.
+        Raises:
+            XNeMoError: no face in the portrait, or more is said of ready crops than they leave open.
+        """
+        face = self.reference_face
+        ready = isinstance(portrait, PortraitPictures) or face is not None
+        if ready and self.select != "largest":
+            raise XNeMoError(f"select={self.select}: in ready crops there is no choice of faces")
+        if isinstance(portrait, PortraitPictures):
+            if face is not None:
+                raise XNeMoError("reference_face: the portrait's pictures have a face already; give one of the two")
+            return replace(portrait, face=resize(portrait.face, (face_size, face_size)))
+        if face is not None:
+            return ready_pictures(portrait, face, face_size)
+        return portrait_pictures(portrait, size, face_size, select=self.select, detector=self.detector)
 
     def picture_size(self, default: int, factor: int) -> tuple[int, int]:
         """Width and height of the result in pixels.

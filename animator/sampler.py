@@ -87,6 +87,12 @@ class SamplerConfig:
     )
     window: int = key(24, "frames denoised together", minimum=1)
     overlap: int = key(4, "frames that neighbouring windows share", minimum=0)
+    overlap_layers: str = key(
+        "all",
+        "layers that compute shared frames again in the second window, after which both are averaged; temporal: only "
+        "those that let frames see each other, which then know the shared frames by what entered them in the first",
+        choices=("all", "temporal"),
+    )
     reference_precision: str | None = key(
         None, "round the reference features to this format; null: not at all", choices=("float16",)
     )
@@ -141,6 +147,11 @@ def choose_sampler(sampler: str | SamplerConfig, **changes: Any) -> SamplerConfi
         raise XNeMoError(
             f"sampler.deep_cache_every={chosen.deep_cache_every}: the windows of a closed loop are other ones at every "
             "step, so there is nothing to reuse; take sampler.loop=false"
+        )
+    if chosen.loop and chosen.overlap_layers != "all":
+        raise XNeMoError(
+            f"sampler.overlap_layers={chosen.overlap_layers}: in a closed loop no window comes before the others; take "
+            "sampler.loop=false"
         )
     return chosen
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from animator.errors import XNeMoError
 from animator.guidance import GuidedDenoiser, PortraitConditions
 from animator.models.deep_cache import DeepCache
+from animator.models.overlap import OverlapFeatures, WindowOverlaps
 from animator.sampler import SamplerConfig
 from animator.solvers import Solvers
 from animator.windows import FrameNoise, Wavefront, closed_loop, plan_closed_loop, plan_windows
@@ -94,25 +96,34 @@ class Denoising:
             return noise * scheduler.init_noise_sigma
         return scheduler.add_noise(self.portrait.expand_as(noise), noise, scheduler.timesteps[:1])
 
-    def predict(self, latents: Tensor, frames: Sequence[int], step: int) -> Tensor:
+    def predict(
+        self, latents: Tensor, frames: Sequence[int], step: int, overlap: OverlapFeatures | None = None
+    ) -> Tensor:
         """What one window says of its frames at one step: the branches of guidance, (n, 1 or 2, channels, h, w)."""
         guided = step in self.guided
         timesteps, tokens = self.solvers.scheduler.timesteps, self.tokens[list(frames)]
-        if self.cache is None:
-            predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided)
-        else:
-            window, branches = frames[0], (False, True) if guided else (True,)
-            deep = self.cache.recall(window, branches, step)
-            predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided, deep)
+        window, branches = frames[0], (False, True) if guided else (True,)
+        deep = None if self.cache is None else self.cache.recall(window, branches, step)
+        predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided, deep, overlap)
+        if self.cache is not None and deep is not None:
             self.cache.keep(window, branches, deep)
             if step + 1 == len(timesteps):
                 self.cache.drop(window)
         self.told(frames, step)
         return predicted
 
-    def predict_guided(self, latents: Tensor, frames: Sequence[int], step: int) -> Tensor:
+    def predict_guided(
+        self, latents: Tensor, frames: Sequence[int], step: int, overlap: OverlapFeatures | None = None
+    ) -> Tensor:
         """`predict` with guidance applied in the window, (n, 1, channels, h, w)."""
-        return self.denoiser.combine(self.predict(latents, frames, step))[:, None]
+        return self.denoiser.combine(self.predict(latents, frames, step, overlap))[:, None]
+
+    def predict_own(self, overlaps: WindowOverlaps, latents: Tensor, frames: range, step: int) -> Tensor:
+        """`predict_guided` for the frames of a window that are not in the one before, which has taken this step."""
+        features = overlaps.recall(frames, step)
+        predicted = self.predict_guided(latents, frames, step, features)
+        overlaps.keep(frames, step, features)
+        return predicted
 
     def advance(self, latents: Tensor, branches: Tensor, frames: range, step: int) -> Tensor:
         """Guidance on branches averaged over windows, where it is still to come, and one step, frame by frame.
@@ -134,7 +145,12 @@ class Denoising:
             yield closed_loop(count, sampler.window, sampler.overlap, offsets, self.start, self.predict, self.advance)
         else:
             windows = plan_windows(count, sampler.window, sampler.overlap)
-            yield from Wavefront(windows, sampler.steps, self.start, self.predict_guided, self.advance)
+            if sampler.overlap_layers == "temporal":
+                overlaps = WindowOverlaps(windows)
+                predict = partial(self.predict_own, overlaps)
+                yield from Wavefront(overlaps.own, sampler.steps, self.start, predict, self.advance)
+            else:
+                yield from Wavefront(windows, sampler.steps, self.start, self.predict_guided, self.advance)
 
 
 def count_predictions(sampler: SamplerConfig, frames: int) -> int:

@@ -1,7 +1,7 @@
 """What each option of a sampler saves, and how far it takes the pictures from the exact path.
 
     python benchmarks/fast_options.py --weights FOLDER --portrait face.jpg --driving clip.mp4   # what counts
-    python benchmarks/fast_options.py --size tiny                                               # random weights
+    python benchmarks/fast_options.py --size tiny --frames 64                                   # random weights
 
 The exact path is `sampler=paper`; the deviation is the peak signal-to-noise ratio of the frames in dB (all of them
 together, 255 levels). Each line is one option alone, the last ones are `sampler=fast`, alone and, where the weights
@@ -38,6 +38,7 @@ def settings(tiny_decoder: bool) -> dict[str, SamplerConfig]:
     found = {
         "exact (paper)": paper,
         "guidance_until=0.6": replace(paper, guidance_until=0.6),
+        "overlap_layers=temporal": replace(paper, overlap_layers="temporal"),
         "deep_cache_every=2": replace(paper, deep_cache_every=2),
         "deep_cache_every=3": replace(paper, deep_cache_every=3),
         "steps=15": replace(paper, steps=15),
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--portrait", help="a picture with a face; without, noise")
     parser.add_argument("--driving", help="a video or a motion file; without, noise")
     parser.add_argument("--tiny-vae", help="folder with diffusers' AutoencoderTiny")
-    parser.add_argument("--frames", type=int, default=24, help="so many at most")
+    parser.add_argument("--frames", type=int, default=64, help="so many at most; windows overlap only beyond 24")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     given = parser.parse_args()

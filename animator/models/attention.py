@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from animator.models.overlap import OverlapFeatures
+
 T = TypeVar("T")
 
 ATTENTION_SUFFIX = ".attn1"
@@ -105,6 +107,7 @@ class Conditions:
             reads a reference.
         unconditional: so many items at the start of the batch do not read the reference.
         temporal: whether frames attend to each other.
+        overlap: what the temporal layers know of the frames before.
     """
 
     frames: int
@@ -112,6 +115,7 @@ class Conditions:
     reference: ReferenceKeyValues | None
     unconditional: int
     temporal: bool
+    overlap: OverlapFeatures | None = None
 
 
 @dataclass
@@ -343,4 +347,8 @@ class MotionSlot(AnimateDiffTransformer3D):
         )[0]
         if not conditions.temporal:
             return hidden_states
-        return super().forward(hidden_states, num_frames=num_frames)
+        if conditions.overlap is None:
+            return super().forward(hidden_states, num_frames=num_frames)
+        window = conditions.overlap.extended(self, hidden_states.unflatten(0, (-1, num_frames)))
+        seen = super().forward(window.flatten(0, 1), num_frames=window.shape[1])
+        return seen.unflatten(0, window.shape[:2])[:, -num_frames:].flatten(0, 1)

@@ -17,6 +17,7 @@ from diffusers import ModelMixin as ModelMixin
 from diffusers import UNetMotionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ from animator.models.attention import (
     spatial_processors,
 )
 from animator.models.deep_cache import DeepFeatures
+from animator.models.linear import multiply_by_onednn
+from animator.models.overlap import OverlapFeatures
 
 
 class MotionUNet(UNetMotionModel):
@@ -108,11 +111,13 @@ class MotionUNet(UNetMotionModel):
         self.set_attn_processor(
             spatial_processors(self.attn_processors, lambda name: ReadReference(name, self.shared), ReadImageToken())
         )
+        multiply_by_onednn(self)
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
         """Recompute layers in the backward pass, with the conditions that they first ran with."""
         super().enable_gradient_checkpointing(gradient_checkpointing_func or checkpoint_keeping(self.shared))
 
+    @apply_forward_hook
     def project_reference(self, features: ReferenceFeatures) -> ReferenceKeyValues:
         """Project reference features to keys and values: once per portrait, for all frames, steps and windows.
 
@@ -135,6 +140,7 @@ class MotionUNet(UNetMotionModel):
         unconditional: int = 0,
         temporal: bool = True,
         deep: DeepFeatures | None = None,
+        overlap: OverlapFeatures | None = None,
     ) -> Tensor:
         """Predict the noise in the latents of B windows of F frames.
 
@@ -150,6 +156,7 @@ class MotionUNet(UNetMotionModel):
             temporal: let frames attend to each other; off for the stages that train on single images.
             deep: what the deep levels said of the same windows at an earlier step, used in their place; or an empty
                 one, which is filled.
+            overlap: what is known of the frames before these, and what is to be kept of the last ones.
         Returns:
             Predicted noise, (B, channels, F, h, w).
         Raises:
@@ -158,18 +165,21 @@ class MotionUNet(UNetMotionModel):
         """
         batch, _, frames = sample.shape[:3]
         self._check(batch, frames, image_embeds, motion_tokens, reference, unconditional)
+        longest, before = self.config.max_frames, 0 if overlap is None else overlap.frames
+        if before + frames > longest:
+            raise ValueError(f"a window of {before + frames} frames; this model takes at most {longest}")
         if deep is not None and not 0 < deep.levels < len(self.down_blocks):
             raise ValueError(
                 f"{deep.levels} finest levels of {len(self.down_blocks)}: there must be a deep one as well"
             )
-        if isinstance(reference, ReferenceFeatures):
-            reference = self.project_reference(reference)
+        known = self.project_reference(reference) if isinstance(reference, ReferenceFeatures) else reference
         conditions = Conditions(
             frames=frames,
             motion_tokens=rearrange(motion_tokens, "b f l d -> (b f) l d"),
-            reference=reference if unconditional < batch else None,
+            reference=known if unconditional < batch else None,
             unconditional=unconditional,
             temporal=temporal,
+            overlap=overlap,
         )
         timesteps = torch.as_tensor(timestep, device=sample.device).expand(batch)
         embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
@@ -234,8 +244,6 @@ class MotionUNet(UNetMotionModel):
             raise ValueError(f"motion tokens are for {tuple(motion_tokens.shape[:2])}, latents for {(batch, frames)}")
         if len(image_embeds) != batch:
             raise ValueError(f"{len(image_embeds)} image tokens for a batch of {batch}")
-        if frames > self.config.max_frames:
-            raise ValueError(f"a window of {frames} frames; this model takes at most {self.config.max_frames}")
         if not 0 <= unconditional <= batch:
             raise ValueError(f"{unconditional} unconditional items in a batch of {batch}")
         if reference is not None and unconditional < batch:

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import CpuOffload
 from diffusers import AutoencoderTiny
-from torch import Tensor
+from torch import Tensor, nn
 
 from animator.builders import animator_config, build_pipeline, load_pipeline
 from animator.config import RuntimeConfig
 from animator.errors import XNeMoError
 from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
-from animator.placement import compile_blocks, offload_by_group
+from animator.placement import compile_blocks, offload_by_group, offload_by_model
 from animator.portrait import PortraitPictures
 from animator.sampler import load_sampler
 from tests.animator.tiny import shake
@@ -30,13 +31,18 @@ def fresh() -> XNeMoPipeline:
     return pipe
 
 
-def sample(pipe: XNeMoPipeline) -> Tensor:
+SAMPLER = replace(load_sampler("fast"), steps=3, window=6, overlap=2, deep_cache_every=2)
+
+
+def inputs(pipe: XNeMoPipeline) -> tuple[PortraitPictures, MotionClip]:
     drawn = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     latents = torch.randn(10, 512, generator=torch.Generator().manual_seed(5))
     motion = MotionClip(latents, torch.tensor([[0.0, 0.0, 1.0]]).repeat(10, 1), 25.0, pipe.encoder_id)
-    sampler = replace(load_sampler("fast"), steps=3, window=6, overlap=2, deep_cache_every=2)
-    pictures = PortraitPictures(drawn[0], drawn[1][:32, :32])
-    frames = pipe(pictures, motion, sampler=sampler, output_type="latent").frames
+    return PortraitPictures(drawn[0], drawn[1][:32, :32]), motion
+
+
+def sample(pipe: XNeMoPipeline) -> Tensor:
+    frames = pipe(*inputs(pipe), sampler=SAMPLER, output_type="latent").frames
     assert isinstance(frames, Tensor)
     return frames
 
@@ -52,6 +58,30 @@ def test_offloaded_layers_compute_the_same(plain: Tensor) -> None:
     assert torch.equal(sample(pipe), plain)
 
 
+def test_models_come_before_they_compute(plain: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU nothing moves; that each is sent for, and the one before it sent away, can still be seen."""
+    pipe = fresh()
+    exact = pipe(*inputs(pipe), sampler=SAMPLER).frames
+    offload_by_model(pipe, torch.device("cpu"))
+    came: list[str] = []
+    arrive = CpuOffload.pre_forward
+
+    def noted(hook: CpuOffload, module: nn.Module, *args: object, **kwargs: object) -> object:
+        name = type(module).__name__
+        if came[-1:] != [name]:
+            came.append(name)
+        return arrive(hook, module, *args, **kwargs)
+
+    monkeypatch.setattr(CpuOffload, "pre_forward", noted)
+    assert torch.equal(sample(pipe), plain)
+    assert came == ["AutoencoderKL", "ReferenceNet", "MotionEncoder", "MotionUNet", "MotionEncoder", "MotionUNet"]
+    assert np.array_equal(pipe(*inputs(pipe), sampler=SAMPLER).frames, exact)
+    assert "AutoencoderKL" in came[came.index("MotionUNet") :]
+    came.clear()
+    pipe.preview(*inputs(pipe))
+    assert set(came) == {"MotionEncoder", "GanHead"}
+
+
 @pytest.mark.slow
 def test_compiled_blocks_compute_the_same(plain: Tensor) -> None:
     """Traced in whole graphs, without a compiler behind, which not every machine has."""
@@ -62,8 +92,9 @@ def test_compiled_blocks_compute_the_same(plain: Tensor) -> None:
 
 
 def test_runtime_keys_are_refused_where_they_make_no_sense(tmp_path: Path) -> None:
-    with pytest.raises(XNeMoError, match="offload=group.*device is cpu"):
-        load_pipeline(RuntimeConfig(device="cpu", offload="group"))
+    for offload in ("group", "model"):
+        with pytest.raises(XNeMoError, match=f"offload={offload}.*device is cpu"):
+            load_pipeline(RuntimeConfig(device="cpu", offload=offload))
     bare = XNeMoPipeline(motion_encoder=fresh().motion_encoder)
     with pytest.raises(XNeMoError, match="compile=true: concerns the diffusion renderer"):
         compile_blocks(bare)
