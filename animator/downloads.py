@@ -11,7 +11,7 @@ from animator.asset_manifest import SOURCES, WeightFile, WeightSource, variants
 from animator.errors import XNeMoError
 from animator.files import sha256_of
 
-_BOM = b"\xef\xbb\xbf"
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and of the two orders of UTF-16
 _HTML = (b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml")
 _LFS = b"version https://git-lfs"
 
@@ -31,7 +31,11 @@ def what_it_is_instead(path: Path) -> str | None:
         raise XNeMoError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not head:
         return "is empty"
-    if head.removeprefix(_BOM).lstrip().lower().startswith(_HTML):
+    text = head
+    for mark in _MARKS:
+        text = text.removeprefix(mark)
+    # In UTF-16 every other byte of a page's beginning is zero.
+    if text.replace(b"\0", b"").lstrip().lower().startswith(_HTML):
         return "is an HTML page and no weights; a page of the site was saved in place of the file"
     if head.startswith(_LFS):
         return "is a Git LFS pointer and no weights; the repository was cloned without git-lfs"

@@ -26,12 +26,15 @@ _FILTERS = {
 }
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path, as_stored: bool = False) -> NDArray[np.uint8]:
     """Read a picture as it is meant to be seen.
 
     The camera's orientation (EXIF) is applied, transparency laid over white, grey and 16-bit pictures turned into
     8-bit RGB, the first picture taken of an animation. A side above 4096 px is shrunk to that, the other with it.
 
+    Args:
+        path: the file.
+        as_stored: keep every size, and the colours under transparency as they are in the file.
     Returns:
         uint8 RGB (height, width, 3).
     Raises:
@@ -49,7 +52,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
             # Pillow warns from 90 megapixels on; the limit here is ours.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _displayed(path, image)
+                return _displayed(path, image, as_stored)
     except Image.DecompressionBombError as error:
         raise XNeMoError(f"{path}: is too large; at most {MAX_PIXELS // 10**6} megapixels are read") from error
     except UnidentifiedImageError as error:
@@ -60,23 +63,30 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise XNeMoError(f"{path}: cannot be read as a picture: {reason}") from error
 
 
-def _displayed(path: Path, image: Image.Image) -> NDArray[np.uint8]:
+def _displayed(path: Path, image: Image.Image, as_stored: bool) -> NDArray[np.uint8]:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise XNeMoError(f"{path}: is {width} x {height} pixels; each side must be at least {MIN_SIDE}")
     if width * height > MAX_PIXELS:
         raise XNeMoError(f"{path}: is {width} x {height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read")
-    if max(width, height) > MAX_SIDE:
+    if max(width, height) > MAX_SIDE and not as_stored:
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEGs unpack at 1/2, 1/4 or 1/8; others ignore it
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _grey_of_many_bits(image)
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    if not as_stored:
+        image = over_white(image)
     image = image.convert("RGB")
-    if max(image.size) > MAX_SIDE:
+    if max(image.size) > MAX_SIDE and not as_stored:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return np.array(image, dtype=np.uint8)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """A picture with its transparency, if it has any, laid over white."""
+    if not image.has_transparency_data:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
 def _grey_of_many_bits(image: Image.Image) -> Image.Image:

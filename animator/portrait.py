@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop, crop_face, crop_portrait, face_box_square, select_face
-from animator.image import read_image, resize
+from animator.image import over_white, read_image, resize
 from animator.release_preprocessing import NO_CHOICE, reference_face_box, release_box, release_portrait
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
@@ -35,19 +35,20 @@ class PortraitPictures:
     box: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
 
-def as_array(picture: Picture) -> NDArray[np.uint8]:
+def as_array(picture: Picture, as_stored: bool = False) -> NDArray[np.uint8]:
     """Any kind of picture as uint8 RGB (height, width, 3), turned as its EXIF says; transparency is laid over white.
 
+    Args:
+        picture: a file, an image or an array.
+        as_stored: see `read_image`.
     Raises:
         XNeMoError: a file that is no picture, or an array of another type or shape.
     """
     if isinstance(picture, (str, Path)):
-        return read_image(picture)
+        return read_image(picture, as_stored)
     if isinstance(picture, Image.Image):
         picture = ImageOps.exif_transpose(picture)
-        if picture.has_transparency_data:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        return np.array(picture.convert("RGB"), dtype=np.uint8)
+        return np.array((picture if as_stored else over_white(picture)).convert("RGB"), dtype=np.uint8)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise XNeMoError(f"a picture must be uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
     return picture
@@ -128,7 +129,8 @@ def _release_pictures(
         raise XNeMoError("this portrait is cropped already; the released preprocessing takes whole pictures")
     if select != "largest":
         raise XNeMoError(NO_CHOICE.format(select))
-    image = as_array(portrait)
+    # The published code neither shrinks large pictures nor looks at transparency.
+    image = as_array(portrait, as_stored=True)
     with ExitStack() as stack:
         box = release_box(detector or stack.enter_context(FaceDetector()), image)
     if box is None:

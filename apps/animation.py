@@ -26,6 +26,7 @@ from animator.sampler import choose_sampler
 from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
 
 SOUND_RATE = 48000
+SAMPLING_KEYS = ("sampler", "steps", "guidance_scale", "window", "overlap")  # nothing of it concerns the GAN head
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         # Opened before the long work, so that a folder that cannot be written is found out at once.
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
         pipeline = load_pipeline(config)
+        _chosen_renderer(pipeline, config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
         pictures = prepare_portrait(pipeline, portrait, config, detector)
         if isinstance(source, MotionClip):
@@ -214,8 +216,7 @@ def render(
     pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, config: AnimateConfig
 ) -> Iterator[NDArray[np.uint8]]:
     """Render with the renderer that the settings, or else the weights, choose; yields uint8 (n, H, W, 3)."""
-    renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
-    if renderer == "gan":
+    if _chosen_renderer(pipeline, config) == "gan":
         return pipeline.stream_preview(pictures, motion)
     return pipeline.stream(
         pictures,
@@ -234,6 +235,21 @@ def _check_sampler(config: AnimateConfig) -> None:
     sampler = choose_sampler(config.sampler, steps=config.steps, guidance_scale=config.guidance_scale)
     if config.tiny_vae is not None and sampler.decoder != "tiny":
         raise XNeMoError("tiny_vae: is read only by sampler.decoder=tiny; add that, or leave it out")
+
+
+def _chosen_renderer(pipeline: XNeMoPipeline, config: AnimateConfig) -> str:
+    """The renderer that the settings, or else the weights, choose.
+
+    Raises:
+        XNeMoError: it is the GAN head, and settings ask for something of diffusion.
+    """
+    renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
+    plain = AnimateConfig()
+    asked = [f"{name}=" for name in SAMPLING_KEYS if getattr(config, name) != getattr(plain, name)]
+    if renderer == "gan" and asked:
+        other = "take renderer=diffusion" if pipeline.unet else "name weights with a diffusion model by weights=FOLDER"
+        raise XNeMoError(f"{', '.join(asked)}: the GAN head draws without sampling; {other}, or leave it out")
+    return str(renderer)
 
 
 def _check_output(output: Path, *inputs: str) -> None:

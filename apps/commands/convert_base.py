@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def summary(result: dict[str, Any]) -> str:
         return "\n".join(lines)
     temporal = str(result["temporal_autoencoder"]).lower()
     lines.append(
-        f"train from it with: xnemo train animator train_diffusion=true start_from={folder} "
+        f"train from it with: xnemo train animator train_diffusion=true {shlex.quote(f'start_from={folder}')} "
         f"animator.image_encoder=false animator.vae.temporal={temporal}, and animator= as here"
     )
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def summary(result: dict[str, Any]) -> str:
         if len(keys) > NAMED_AT_MOST:
             lines.append(f"  and {len(keys) - NAMED_AT_MOST:,} more, which {folder}/manifest.json lists")
     lines.append("licence CC BY-NC 4.0: academic research only")
-    lines.append(f"use it with: xnemo animate PORTRAIT DRIVING weights={folder}")
+    lines.append(f"use it with: xnemo animate PORTRAIT DRIVING {shlex.quote(f'weights={folder}')}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from animator.training.config import TrainAnimatorConfig
@@ -19,7 +20,7 @@ def run(files: list[str], config: TrainAnimatorConfig, options: argparse.Namespa
 
 def summary(result: dict[str, Any]) -> str:
     """Where the weights are, and how to use them."""
-    return f"{result['weights']}: use them with weights={result['weights']}"
+    return f"{result['weights']}: use them with {shlex.quote('weights=' + result['weights'])}"
 
 
 VERB = Verb(

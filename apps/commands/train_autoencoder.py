@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from animator.training.config import TrainAutoencoderConfig
@@ -21,7 +22,7 @@ def run(
 
 def summary(result: dict[str, Any]) -> str:
     """Where the weights are, and how to use them."""
-    return f"{result['weights']}: use it with xnemo train animator start_from={result['weights']}"
+    return f"{result['weights']}: use it with xnemo train animator {shlex.quote('start_from=' + result['weights'])}"
 
 
 VERB = Verb(

@@ -150,7 +150,18 @@ def test_damaged_variants_do_not_stay_beside_the_download(hub: list[str], tmp_pa
     assert not (folder / "pytorch_model.bin").exists()
 
 
-@pytest.mark.parametrize("page", [b"\xef\xbb\xbf<!DOCTYPE html>", b"<!-- saved -->\n<html>", b"\xef\xbb\xbf\n<HTML>"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"\xef\xbb\xbf<!DOCTYPE html>",
+        b"<!-- saved -->\n<html>",
+        b"\xef\xbb\xbf\n<HTML>",
+        "<!DOCTYPE html>".encode("utf-16"),
+        "<html>".encode("utf-16-le"),
+        "\n<HTML>".encode("utf-16-be"),
+        b"\xfe\xff" + "<head>".encode("utf-16-be"),
+    ],
+)
 def test_a_page_is_recognised_behind_a_mark_and_a_comment(tmp_path: Path, page: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(page)
     assert "is an HTML page" in str(what_it_is_instead(tmp_path / "model.safetensors"))

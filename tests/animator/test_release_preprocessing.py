@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from skimage import img_as_ubyte
 from skimage.transform import resize
@@ -14,6 +15,7 @@ from skimage.transform import resize
 from animator.builders import animator_config, build_pipeline
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, face_crops, track_faces
+from animator.image import read_image
 from animator.portrait import portrait_pictures
 from animator.release_preprocessing import (
     ReleaseTrack,
@@ -159,6 +161,21 @@ def test_portrait_and_face_of_a_real_picture(detector: FaceDetector, astronaut: 
     assert abs(x) < 0.05 and abs(y) < 0.05 and abs(side - 1) < 0.05
     with pytest.raises(XNeMoError, match=r"face\.select=1"):
         portrait_pictures(astronaut, (64, 64), 32, select=1, detector=detector, preprocessing="release")
+
+
+def test_neither_size_nor_transparency_of_a_portrait_is_touched(
+    detector: FaceDetector, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    wide = np.zeros((2048, 4224, 4), np.uint8)
+    wide[:, :2048, :3] = astronaut[:256, 96:352].repeat(8, axis=0).repeat(8, axis=1)
+    wide[:1024, :, 3] = 255  # the lower half is transparent, with colours that nobody is meant to see
+    Image.fromarray(wide).save(tmp_path / "wide.png", compress_level=1)
+    expected = portrait_pictures(wide[..., :3].copy(), (64, 64), 32, detector=detector, preprocessing="release")
+    for kind in (tmp_path / "wide.png", Image.fromarray(wide)):
+        found = portrait_pictures(kind, (64, 64), 32, detector=detector, preprocessing="release")
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.face, expected.face)
+    assert read_image(tmp_path / "wide.png").shape[1] == 4096
 
 
 def test_a_driving_clip_is_cropped_as_published(detector: FaceDetector, clip: Path, tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def source(home: Path, states: States) -> Path:
     return write_release(Path("released"), states)
 
 
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(
+    run: Callable[..., Outcome], source: Path
+) -> None:
+    outcome = run("convert", "xnemo-release", source, "my weights; $HOME", *SETTINGS)
+    assert outcome.code == 0, outcome.err
+    command = outcome.out.splitlines()[-1].removeprefix("use it with: ")
+    assert shlex.split(command) == ["xnemo", "animate", "PORTRAIT", "DRIVING", "weights=my weights; $HOME"]
+
+
 def test_there_and_back(run: Callable[..., Outcome], source: Path, states: States) -> None:
     outcome = run("convert", "xnemo-release", source, "out", *SETTINGS)
     assert outcome.code == 0, outcome.err

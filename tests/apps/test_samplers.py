@@ -11,6 +11,7 @@ import pytest
 
 from animator.motion_clip import MotionClip
 from animator.video import VideoReader, VideoWriter
+from apps.cli import main
 from tests.apps.conftest import FRAMES, Outcome
 
 Xnemo = Callable[..., Outcome]
@@ -53,6 +54,29 @@ def test_steps_are_the_samplers_unless_said(xnemo: Xnemo, portrait: Path, drivin
     a, b, c = (Path(f"{name}.mp4").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+@pytest.mark.parametrize(
+    ("word", "key"), [("sampler=release", "sampler="), ("sampler.f_rts=reference", "sampler="), ("steps=4", "steps=")]
+)
+def test_a_renderer_that_does_not_sample_refuses_to_be_told_how(
+    xnemo: Xnemo, portrait: Path, driving: Path, word: str, key: str
+) -> None:
+    words = ("animate", portrait, driving, "-o", "r.mp4", word)
+    both = xnemo(*words, "--preview").error
+    assert both == f"{key}: the GAN head draws without sampling; take renderer=diffusion, or leave it out"
+    assert not Path("r.mp4").exists()
+
+
+def test_weights_without_diffusion_say_which_ones_to_name(
+    portrait: Path, driving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["animate", str(portrait), str(driving), "-o", str(tmp_path / "r.mp4"), "sampler=release"]
+    assert main(words) == 1  # the packaged ones
+    error = capsys.readouterr().err
+    assert (
+        "sampler=: the GAN head draws without sampling; name weights with a diffusion model by weights=FOLDER" in error
+    )
 
 
 def test_the_release_is_reproduced_without_sound_at_25_frames_a_second(
