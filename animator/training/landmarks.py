@@ -36,8 +36,8 @@ class FaceLabels:
     blendshape_names: tuple[str, ...]
 
 
-class FaceLandmarker(LandmarkerTask):
-    """Face Landmarker of MediaPipe tasks in picture mode: every frame by itself.
+class FaceLabeller(LandmarkerTask):
+    """Labels one face a picture by MediaPipe's Face Landmarker; every frame by itself.
 
     Args:
         path: `face_landmarker.task`; None is the user's omission and says where to get it.

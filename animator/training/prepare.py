@@ -24,7 +24,7 @@ from animator.face_crop import place_square
 from animator.files import sha256_of
 from animator.image import resize
 from animator.training.config import PrepareConfig
-from animator.training.landmarks import FaceLabels, FaceLandmarker
+from animator.training.landmarks import FaceLabeller, FaceLabels
 from animator.training.parts import PartInfo, assemble, is_finished, labels_path, save_labels, video_path
 from animator.training.sources import Source, find_sources
 from animator.video import VideoReader, VideoWriter, resample_indices
@@ -79,14 +79,14 @@ def prepare_crops(sources: Sequence[Path], folder: Path, config: PrepareConfig) 
     with ExitStack() as stack:
         if clips:
             path = None if config.landmarker is None else Path(config.landmarker)
-            landmarker = stack.enter_context(FaceLandmarker(path))
+            labeller = stack.enter_context(FaceLabeller(path))
             detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
             settings = _settings(config)
         for source in stack.enter_context(tqdm(clips, unit="clip", desc="preparing", disable=not clips)):
             try:
                 made_from = f"{sha256_of(source.path)} {source.identity} {source.split} {settings}"
                 if not is_finished(folder, source.name, made_from):
-                    _prepare_clip(source, folder, config, detector, landmarker, made_from)
+                    _prepare_clip(source, folder, config, detector, labeller, made_from)
             except XNeMoError as error:
                 failed[str(source.path)] = str(error)
                 tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -128,7 +128,7 @@ def _prepare_clip(
     folder: Path,
     config: PrepareConfig,
     detector: FaceDetector,
-    landmarker: FaceLandmarker,
+    labeller: FaceLabeller,
     made_from: str,
 ) -> None:
     with VideoReader(source.path, cast(Literal["auto", "decord", "pyav"], config.reader)) as reader:
@@ -143,7 +143,7 @@ def _prepare_clip(
         with VideoWriter(video_path(folder, source.name), FPS, crf=config.crf) as writer:
             for number, picture in zip(frames, _pictures(reader, order[frames], square), strict=True):
                 box = track.boxes[number] - np.tile(square[:2], 2)
-                seen = landmarker.label(picture, tuple(box.tolist()))
+                seen = labeller.label(picture, tuple(box.tolist()))
                 if seen is not None:
                     writer.write(_resized(picture, config.image_size))
                     numbers.append(int(number))
