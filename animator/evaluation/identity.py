@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
+from animator.evaluation.landmarks import FaceMeasures
 from animator.face_crop import crop_face, place_square
 
 SIDE = 150  # pixels of the network's input
@@ -98,22 +99,22 @@ class FaceIdentity(nn.Module):
 
     @torch.no_grad()
     def describe(
-        self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], boxes: NDArray[np.float64]
+        self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], faces: FaceMeasures
     ) -> NDArray[np.float64]:
         """Describe the face of every picture.
 
         Args:
             frames: N RGB pictures (H, W, 3), uint8.
-            boxes: the landmarks' boxes (x0, y0, x1, y1), (N, 4), in pixels; NaN where there is no face.
+            faces: what the landmarker found in them.
         Returns:
             (N, 128); NaN where there is no face.
         """
-        found = [index for index in range(len(frames)) if not np.isnan(boxes[index]).any()]
+        found = np.flatnonzero(faces.found)
         descriptors = np.full((len(frames), 128), np.nan)
-        if found:
-            crops = np.stack([identity_crop(frames[index], boxes[index]) for index in found])
-            faces = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").float()
-            descriptors[found] = self(faces.to(self.get_buffer("fc").device)).double().cpu().numpy()
+        if len(found):
+            crops = np.stack([identity_crop(frames[index], faces.boxes[index]) for index in found])
+            pictures = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").float()
+            descriptors[found] = self(pictures.to(self.get_buffer("fc").device)).double().cpu().numpy()
         return descriptors
 
 
@@ -127,17 +128,26 @@ def identity_crop(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray
 
 @dataclass(frozen=True)
 class Likeness:
-    """Whom the result of a cross-reenactment looks like.
+    """Whom a result looks like. Every frame counts in which driver and portrait are known.
+
+    A frame in which the result's face was not found is like nobody: its similarities are 0. The distances are over the
+    frames in which it was found.
 
     Attributes:
+        similarity: mean cosine between the descriptors of result frames and of the portrait.
+        to_driver_similarity: the same to the driver's frame of the same time.
+        leakage: the second minus the first: above 0, the result is more like the driver than like the portrait.
         to_portrait: mean Euclidean distance of result frames to the portrait.
-        to_driver: mean distance of result frames to the driver's frame of the same time.
-        closer_to_portrait: share of those frames that lie closer to the portrait than to the driver.
+        to_driver: the same to the driver's frames.
+        closer_to_portrait: share of all frames that lie closer to the portrait than to the driver.
         apart: distance of portrait and driver, mean over the frames: how hard the question is.
-        frames: number of frames looked at in which all faces were found.
-        missing: number of frames looked at in which the result's face was not found.
+        frames: number of frames that count.
+        missing: number of those in which the result's face was not found.
     """
 
+    similarity: float
+    to_driver_similarity: float
+    leakage: float
     to_portrait: float
     to_driver: float
     closer_to_portrait: float
@@ -150,27 +160,40 @@ def likeness(results: NDArray[np.float64], drivers: NDArray[np.float64], portrai
     """Compare the descriptors of a result with those of its driver and its portrait.
 
     Args:
-        results: (N, 128), NaN rows where no face was found.
-        drivers: (N, 128), of the same frames.
-        portrait: (128,).
+        results: (N, D), NaN rows where no face was found.
+        drivers: (N, D), of the same frames.
+        portrait: (D,).
     """
+    known = ~np.isnan(drivers).any(axis=1) & ~np.isnan(portrait).any()
+    results, drivers = results[known], drivers[known]
     lost = np.isnan(results).any(axis=1)
-    whole = ~lost & ~np.isnan(drivers).any(axis=1) & ~np.isnan(portrait).any()
-    missing = int(lost.sum())
-    if not whole.any():
-        nan = float("nan")
-        return Likeness(nan, nan, nan, nan, 0, missing)
-    to_portrait = np.linalg.norm(results[whole] - portrait, axis=1)
-    to_driver = np.linalg.norm(results[whole] - drivers[whole], axis=1)
-    apart = np.linalg.norm(drivers[whole] - portrait, axis=1)
+    nan = float("nan")
+    if not known.any():
+        return Likeness(nan, nan, nan, nan, nan, nan, nan, 0, 0)
+    similarity = float(np.where(lost, 0, cosine(results, portrait)).mean())
+    to_driver_similarity = float(np.where(lost, 0, cosine(results, drivers)).mean())
+    to_portrait = np.linalg.norm(results - portrait, axis=1)
+    to_driver = np.linalg.norm(results - drivers, axis=1)
     return Likeness(
-        float(to_portrait.mean()),
-        float(to_driver.mean()),
-        float((to_portrait < to_driver).mean()),
-        float(apart.mean()),
-        int(whole.sum()),
-        missing,
+        similarity,
+        to_driver_similarity,
+        to_driver_similarity - similarity,
+        _mean(to_portrait[~lost]),
+        _mean(to_driver[~lost]),
+        float((to_portrait < to_driver).mean()),  # NaN is not smaller than anything: a lost frame is not closer
+        float(np.linalg.norm(drivers - portrait, axis=1).mean()),
+        int(known.sum()),
+        int(lost.sum()),
     )
+
+
+def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine between rows, (N,); one row of `b` may stand for all."""
+    return (a * b).sum(axis=-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _padded(x: Tensor, channels: int, height: int, width: int) -> Tensor:

@@ -8,21 +8,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from animator.builders import animator_config, build_pipeline
 from animator.evaluation.landmarks import FaceLandmarker, FaceMeasures
+from animator.evaluation.networks import NetworkFiles, Networks, find_networks
+from animator.evaluation.observer import Observer
 from animator.image import read_image
+from animator.pipeline import XNeMoPipeline
 from animator.video import VideoReader
 
 
 @pytest.fixture(scope="session")
 def models(shared_data: Path) -> Path:
-    """Folder with LPIPS, the Face Landmarker and dlib's face network."""
+    """Folder with LPIPS, the Face Landmarker, dlib's face network and face-api's expression network."""
     return shared_data / "models"
 
 
 @pytest.fixture(scope="session")
-def landmarker(models: Path) -> Iterator[FaceLandmarker]:
-    with FaceLandmarker(models / "face_landmarker.task") as made:
-        yield made
+def network_files(models: Path) -> NetworkFiles:
+    return find_networks([models])
+
+
+@pytest.fixture(scope="session")
+def observer(network_files: NetworkFiles) -> Iterator[Observer]:
+    with Networks(network_files) as networks:
+        yield Observer(networks)
+
+
+@pytest.fixture(scope="session")
+def landmarker(observer: Observer) -> FaceLandmarker:
+    return observer.networks.landmarker
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> XNeMoPipeline:
+    """A tiny animator with random weights."""
+    made = build_pipeline(animator_config("tiny"))
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import pytest
 from animator.builders import load_pipeline
 from animator.config_loader import load_config
 from animator.evaluation.following import follow
-from animator.evaluation.landmarks import FaceLandmarker, FaceMeasures
+from animator.evaluation.landmarks import FaceMeasures
+from animator.evaluation.observer import Observer
 from animator.evaluation.protocols import read_driver
 from animator.portrait import portrait_pictures
 
@@ -24,18 +25,18 @@ FRAMES = 64
     ],
 )
 def test_another_persons_portrait_follows(
-    clip: str, portrait: str, signals: tuple[str, ...], shared_data: Path, landmarker: FaceLandmarker
+    clip: str, portrait: str, signals: tuple[str, ...], shared_data: Path, observer: Observer
 ) -> None:
     pipeline = load_pipeline(load_config("animate", ["device=cpu"]))
     pipeline.set_progress_bar_config(disable=True)
-    driver = read_driver(pipeline, shared_data / "clips" / f"{clip}.mp4", landmarker, frames=FRAMES)
+    driver = read_driver(pipeline, shared_data / "clips" / f"{clip}.mp4", observer, frames=FRAMES)
     side, face_side = pipeline.config.image_size, pipeline.motion_encoder.config.image_size
     pictures = portrait_pictures(shared_data / "portraits" / f"{portrait}.jpg", (side, side), face_side)
     faces = FaceMeasures.joined(
-        [landmarker.measure(chunk) for chunk in pipeline.stream_preview(pictures, driver.motion)]
+        [observer.networks.landmarker.measure(chunk) for chunk in pipeline.stream_preview(pictures, driver.motion)]
     )
     assert faces.missing == 0
-    following = follow(driver.face, faces)
+    following = follow(driver.seen.face, faces)
     found = {name: following[name].correlation for name in signals}
     assert all(following[name].moves for name in signals)
     assert all(value > 0.5 for value in found.values()), found

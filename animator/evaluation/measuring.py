@@ -1,0 +1,364 @@
+"""Run an evaluation: which cases there are, which are measured already, and the rest in several processes.
+
+A case is a clip, or a clip and a portrait; a method is the weights under test, a baseline or another program's videos.
+Every (case, method) has a record in the output folder, named after a hash of all that it depends on, so an interrupted
+run goes on where it stopped and another setting never reads a wrong record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from animator.builders import find_weights, load_pipeline, resolve_device
+from animator.errors import XNeMoError
+from animator.evaluation.baselines import (
+    COPY_DRIVER,
+    COPY_REFERENCE,
+    PASTE_FACE,
+    Results,
+    copy_reference,
+    driver_frames,
+    paste_face,
+    result_frames,
+)
+from animator.evaluation.config import ReenactmentConfig
+from animator.evaluation.networks import NetworkFiles, Networks
+from animator.evaluation.observer import Observer
+from animator.evaluation.protocols import (
+    Draw,
+    Driver,
+    Frames,
+    Measured,
+    Subject,
+    measure,
+    own_subject,
+    portrait_subject,
+    read_driver,
+)
+from animator.evaluation.records import DEFINITIONS, Record, load_record, make_record, save_record
+from animator.evaluation.sources import Item
+from animator.face import FaceDetector
+from animator.files import sha256_of
+from animator.pipeline import XNeMoPipeline
+from animator.visuals import Row, contact_sheet
+
+SHEET_FRAMES = 8  # frames of a clip on its contact sheet
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    Attributes:
+        name: what the tables call it.
+        kind: "weights", a baseline's name, or "results".
+        results: another program's videos, for "results".
+    """
+
+    name: str
+    kind: str
+    results: Results | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A clip that drives its own first frame, or a portrait."""
+
+    experiment: str
+    clip: Item
+    portrait: Item | None = None
+
+    @property
+    def name(self) -> str:
+        """Clip and portrait in one name."""
+        return self.clip.name if self.portrait is None else f"{self.clip.name} on {self.portrait.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker needs to know.
+
+    Attributes:
+        cases: what is measured.
+        methods: by what.
+        config: the settings.
+        networks: the measuring networks.
+        weights: checksum of each file of the weights under test.
+        folder: where records go.
+    """
+
+    cases: tuple[Case, ...]
+    methods: tuple[Method, ...]
+    config: ReenactmentConfig
+    networks: NetworkFiles
+    weights: dict[str, str]
+    folder: Path
+
+
+@dataclass
+class Outcome:
+    """What came of a plan, or of a part of it.
+
+    Attributes:
+        records: one for each case and method that could be measured.
+        skipped: "method, case" -> why it could not be.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: Outcome) -> None:
+        """Take in another part."""
+        self.records += other.records
+        self.skipped |= other.skipped
+
+
+def weight_hashes(weights: str | None) -> dict[str, str]:
+    """Checksum of every file of the weights that says how they draw, by its path in their folder."""
+    folder = find_weights(weights)
+    suffixes = {".safetensors", ".bin", ".json"}
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in suffixes and path.is_file()
+    }
+
+
+def run_plan(plan: Plan) -> Outcome:
+    """Measure all cases of a plan, in as many processes as its settings say.
+
+    Raises:
+        XNeMoError: the weights or a network cannot be loaded, or a worker died.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    whole = Outcome()
+    jobs = _by_clip(plan.cases)
+    workers = min(worker_count(plan.config), len(jobs))
+    with tqdm(total=len(plan.cases) * len(plan.methods), desc="measuring", unit="video") as bar:
+        for part in _run_here(plan, jobs) if workers <= 1 else _run_there(plan, jobs, workers):
+            whole.add(part)
+            bar.update(len(part.records) + len(part.skipped))
+    order = {(case.name, method.name): n for n, (case, method) in enumerate(_every(plan))}
+    whole.records.sort(key=lambda record: order[(record.case, record.method)])
+    return whole
+
+
+def worker_count(config: ReenactmentConfig) -> int:
+    """How many processes to measure in."""
+    if config.workers is not None:
+        return config.workers
+    if resolve_device(config.device).type != "cpu":
+        return 1
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def drawing(pipeline: XNeMoPipeline, config: ReenactmentConfig) -> Draw:
+    """The renderer under test."""
+    renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
+    if renderer == "gan":
+        return pipeline.stream_preview
+    return partial(pipeline.stream, sampler=config.sampler, seed=config.seed)
+
+
+class Measurer:
+    """Pipeline and networks of one process; a context manager."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._stack = ExitStack()
+        self._pipeline = load_pipeline(plan.config)
+        self._pipeline.set_progress_bar_config(disable=True)
+        self._draw = drawing(self._pipeline, plan.config)
+        self._detector = self._stack.enter_context(FaceDetector())
+        self._observer = Observer(self._stack.enter_context(Networks(plan.networks, self._pipeline.device)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def job(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure all cases of one clip, reading it only if a record is missing."""
+        driver: Driver | None = None
+        failure: str | None = None
+        for case in cases:
+            stems = {method: record_stem(self._plan, case, method) for method in self._plan.methods}
+            subject: Subject | None = None
+            for method, stem in stems.items():
+                record = load_record(self._plan.folder, stem)
+                if record is not None:
+                    yield Outcome([record])
+                    continue
+                try:
+                    if failure is not None:
+                        raise XNeMoError(failure)
+                    if driver is None:
+                        driver = self._driver(case.clip.path)
+                    if subject is None:
+                        subject = self._subject(case, driver)
+                    yield Outcome([self._measure(case, method, stem, driver, subject)])
+                except XNeMoError as error:
+                    if driver is None:
+                        failure = str(error)
+                    yield Outcome(skipped={f"{method.name}, {case.experiment}, {case.name}": str(error)})
+
+    def _driver(self, path: Path) -> Driver:
+        return read_driver(self._pipeline, path, self._observer, self._detector, self._plan.config.frames)
+
+    def _subject(self, case: Case, driver: Driver) -> Subject:
+        if case.portrait is None:
+            return own_subject(self._pipeline, driver, self._observer)
+        return portrait_subject(self._pipeline, case.portrait.path, self._observer, self._detector)
+
+    def _measure(self, case: Case, method: Method, stem: str, driver: Driver, subject: Subject) -> Record:
+        video = None
+        if self._plan.config.videos and method.kind in ("weights", "results"):
+            video = self._plan.folder / f"{stem}.mp4"
+        frames = self._frames(case, method, driver, subject)
+        measured = measure(driver, subject, frames, self._observer, case.portrait is None, video)
+        portrait = None if case.portrait is None else case.portrait.name
+        note = "" if case.portrait is None else case.portrait.note
+        record = make_record(driver, measured, case.experiment, portrait, note, method.name, stem)
+        save_record(self._plan.folder, record, _sheet(driver, subject, measured), (measured.runs, driver.runs))
+        return record
+
+    def _frames(self, case: Case, method: Method, driver: Driver, subject: Subject) -> Iterable[Frames]:
+        if method.kind == "weights":
+            return self._draw(subject.pictures, driver.motion)
+        if method.kind == COPY_REFERENCE:
+            return copy_reference(subject.still, len(driver))
+        if method.kind == COPY_DRIVER:
+            return driver_frames(driver.path, len(driver))
+        if method.kind == PASTE_FACE:
+            return paste_face(driver.path, driver.seen.face, subject.still, subject.face)
+        path = _result_path(case, method)
+        if path is None:
+            raise XNeMoError(f"{method.name} has no video of it")
+        return result_frames(path, len(driver))
+
+
+def record_stem(plan: Plan, case: Case, method: Method) -> str:
+    """Name of a record: readable, and ending in a hash of everything that its numbers depend on."""
+    config = plan.config
+    about = {
+        "definitions": DEFINITIONS,
+        "experiment": case.experiment,
+        "method": method.kind,
+        "clip": sha256_of(case.clip.path),
+        "portrait": None if case.portrait is None else sha256_of(case.portrait.path),
+        "frames": config.frames,
+        "networks": {role: network["sha256"] for role, network in plan.networks.plain().items()},
+        # The driver's motion decides which frames there are and where its first face is cut, for every method.
+        "weights": plan.weights,
+        "videos": config.videos,
+    }
+    if method.kind == "weights":
+        about |= {"renderer": config.renderer, "sampler": asdict(config.sampler), "seed": config.seed}
+        about |= {"dtype": config.dtype, "tiny_vae": config.tiny_vae}
+    path = _result_path(case, method)
+    if path is not None:
+        about["result"] = sha256_of(path)
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    parts = [case.experiment, case.clip.name, *([case.portrait.name] if case.portrait else []), method.name]
+    return "-".join(["_".join(part.split()) for part in parts] + [digest[:12]])
+
+
+def _result_path(case: Case, method: Method) -> Path | None:
+    if method.results is None:
+        return None
+    portrait = None if case.portrait is None else case.portrait.name
+    return method.results.find(case.experiment, case.clip.name, portrait)
+
+
+def _sheet(driver: Driver, subject: Subject, measured: Measured) -> np.ndarray:
+    """The driver's sampled frames above the result's, each behind the portrait."""
+    chosen = np.unique(np.linspace(0, len(driver.pictures) - 1, SHEET_FRAMES).round().astype(int))
+    empty = np.full_like(subject.still, 24)
+    rows = [
+        Row("driver", [empty, *driver.pictures[chosen]]),
+        Row("portrait, result", [subject.still, *measured.pictures[chosen]]),
+    ]
+    return contact_sheet(rows, side=112)
+
+
+def _by_clip(cases: Iterable[Case]) -> list[list[Case]]:
+    jobs: dict[Path, list[Case]] = {}
+    for case in cases:
+        jobs.setdefault(case.clip.path, []).append(case)
+    return list(jobs.values())
+
+
+def _every(plan: Plan) -> Iterator[tuple[Case, Method]]:
+    for case in plan.cases:
+        for method in plan.methods:
+            yield case, method
+
+
+def _run_here(plan: Plan, jobs: Sequence[Sequence[Case]]) -> Iterator[Outcome]:
+    with Measurer(plan) as measurer:
+        for cases in jobs:
+            yield from measurer.job(cases)
+
+
+def _run_there(plan: Plan, jobs: Sequence[Sequence[Case]], workers: int) -> Iterator[Outcome]:
+    # Long clips first, so that no process is left alone with one at the end.
+    jobs = sorted(jobs, key=lambda cases: -cases[0].clip.path.stat().st_size)
+    before = set(multiprocessing.active_children())
+    threads = max(1, torch.get_num_threads() // workers)
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(plan, threads))
+    try:
+        for done in as_completed([executor.submit(_job, cases) for cases in jobs]):
+            yield from done.result()
+    except BaseException as error:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise XNeMoError("a measuring process died, perhaps for want of memory; try workers=1") from error
+        raise
+    executor.shutdown()
+
+
+_measurer: Measurer | XNeMoError | None = None
+
+
+def _start(plan: Plan, threads: int) -> None:
+    """Load everything once in a new process, which ends when its parent says so and not at Ctrl-C by itself."""
+    global _measurer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As an exception, so that a file that is half written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    torch.set_num_threads(threads)
+    try:
+        _measurer = Measurer(plan)
+    except XNeMoError as error:
+        _measurer = error
+
+
+def _job(cases: Sequence[Case]) -> list[Outcome]:
+    if not isinstance(_measurer, Measurer):
+        raise _measurer or XNeMoError("a measuring process has not been started")
+    return list(_measurer.job(cases))
