@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -23,9 +21,6 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
 )
-from diffusers.utils import BaseOutput
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
@@ -46,8 +41,9 @@ from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.motion_clip import MotionClip
+from animator.output import Frames, XNeMoPipelineOutput, collected
 from animator.pixels import from_uint8, to_uint8
-from animator.portrait import Picture, PortraitPictures, portrait_pictures, ready_pictures
+from animator.portrait import Picture, PortraitPictures
 from animator.preview import draw_frames
 from animator.request import Request, StepCallback
 from animator.sampler import SamplerConfig, guided_steps
@@ -55,21 +51,7 @@ from animator.sampling import Denoising, count_predictions, frame_noise, loop_of
 from animator.solvers import Solvers, build_solver
 from animator.video import VideoReader
 
-Frames = NDArray[np.uint8]
 Portrait = Picture | PortraitCrop | PortraitPictures
-
-
-@dataclass
-class XNeMoPipelineOutput(BaseOutput):
-    """Result of a whole clip.
-
-    Attributes:
-        frames: T frames, by `output_type`: "np" uint8 (T, height, width, 3); "pil" a list of T images; "latent" the
-            denoised latents, (1, T, channels, h, w), as the denoiser has them: the autoencoder's, times its
-            `scaling_factor`.
-    """
-
-    frames: NDArray[np.uint8] | list[Image.Image] | Tensor
 
 
 class XNeMoPipeline(DiffusionPipeline):
@@ -90,6 +72,8 @@ class XNeMoPipeline(DiffusionPipeline):
         default_renderer: "diffusion" or "gan": what gives the better video with these weights.
     """
 
+    # The order in which models come to the device, each sending the one before away: `offload_by_model`.
+    model_cpu_offload_seq: ClassVar[str] = "motion_encoder->image_encoder->vae->reference_net->unet"
     _optional_components: ClassVar[list[str]] = [
         "reference_net",
         "unet",
@@ -280,7 +264,7 @@ class XNeMoPipeline(DiffusionPipeline):
             callback_on_step_end=callback_on_step_end,
         )
         if output_type != "latent":
-            return _collected(self._frames(portrait, motion, request), output_type)
+            return collected(self._frames(portrait, motion, request), output_type)
         latents = list(self._latents(portrait, motion, request.without_decoding()))
         return XNeMoPipelineOutput(frames=torch.cat(latents)[None])
 
@@ -317,7 +301,7 @@ class XNeMoPipeline(DiffusionPipeline):
         """Animate a portrait through the GAN head; `options` are those of `stream_preview`."""
         if output_type not in ("np", "pil"):
             raise ValueError(f'output_type must be "np" or "pil", not {output_type!r}')
-        return _collected(self.stream_preview(portrait, motion, **options), output_type)
+        return collected(self.stream_preview(portrait, motion, **options), output_type)
 
     @torch.no_grad()
     def stream_preview(
@@ -341,7 +325,7 @@ class XNeMoPipeline(DiffusionPipeline):
         self._require("GAN head", self.gan_head)
         side = self.config.image_size
         request = Request(reference_face=reference_face, select=select, detector=detector)
-        pictures = self._pictures(portrait, (side, side), request)
+        pictures = request.pictures(portrait, (side, side), self.motion_encoder.config.image_size)
         device = self._execution_device
         with self.progress_bar(total=len(motion)) as bar:
             yield from draw_frames(self.gan_head, self.motion_encoder, pictures, motion, side, device, bar.update)
@@ -389,7 +373,7 @@ class XNeMoPipeline(DiffusionPipeline):
         solvers = Solvers(build_solver(self.scheduler, sampler, device))
         cache = self._deep_cache(sampler)
 
-        pictures = self._pictures(portrait, (width, height), request)
+        pictures = request.pictures(portrait, (width, height), self.motion_encoder.config.image_size)
         rounding = torch.float16 if sampler.reference_precision == "float16" else None
         conditions = self.portrait_conditions(pictures, rounding, (width, height))
         boxes = motion.boxes if sampler.f_rts == "driving" else torch.tensor(IN_PLACE).expand_as(motion.boxes)
@@ -412,21 +396,10 @@ class XNeMoPipeline(DiffusionPipeline):
                 guided=guided_steps(sampler),
                 cache=cache,
             )
-            yield from denoising.run(sampler, offsets)
-
-    def _pictures(self, portrait: Portrait, size: tuple[int, int], request: Request) -> PortraitPictures:
-        """The portrait's pictures; the one to animate may still have another size."""
-        side, face = self.motion_encoder.config.image_size, request.reference_face
-        ready = isinstance(portrait, PortraitPictures) or face is not None
-        if ready and request.select != "largest":
-            raise XNeMoError(f"select={request.select}: in ready crops there is no choice of faces")
-        if isinstance(portrait, PortraitPictures):
-            if face is not None:
-                raise XNeMoError("reference_face: the portrait's pictures have a face already; give one of the two")
-            return replace(portrait, face=resize(portrait.face, (side, side)))
-        if face is not None:
-            return ready_pictures(portrait, face, side)
-        return portrait_pictures(portrait, size, side, select=request.select, detector=request.detector)
+            try:
+                yield from denoising.run(sampler, offsets)
+            finally:
+                self.maybe_free_model_hooks()
 
     def _deep_cache(self, sampler: SamplerConfig) -> DeepCache | None:
         if sampler.deep_cache_every == 1:
@@ -460,8 +433,3 @@ class XNeMoPipeline(DiffusionPipeline):
         if any(component is None for component in components):
             other = "preview" if renderer == "diffusion" else "diffusion"
             raise XNeMoError(f"these weights hold no {renderer} renderer; use {other}, or weights that have it")
-
-
-def _collected(chunks: Iterator[Frames], output_type: Literal["np", "pil"]) -> XNeMoPipelineOutput:
-    frames = np.concatenate(list(chunks))
-    return XNeMoPipelineOutput(frames=[Image.fromarray(frame) for frame in frames] if output_type == "pil" else frames)
