@@ -42,6 +42,7 @@ VERBS = {
     "evaluate cross": ("evaluate_cross", "measure weights on clips that drive others' portraits (Table 1, right)"),
     "evaluate ablation": ("evaluate_ablation", "measure several weights on the same pairs (Table 2)"),
     "evaluate tokenizer": ("evaluate_tokenizer", "measure a motion tokenizer on held-out people, beside baselines"),
+    "evaluate generation": ("evaluate_generation", "measure continuations and emotions of a motion generator"),
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),
     "convert to-release": ("convert_to_release", "write the files that the official X-NeMo code loads"),
     "convert base": ("convert_base", "make a Stable Diffusion folder one that training starts from"),
