@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +31,13 @@ from animator.errors import XNeMoError
 from animator.extraction.sources import ClipSource, assign_splits
 from animator.files import atomic_path, sha256_of
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PARTS = ".parts"
+LOCK = ".lock"
 
 Row = dict[str, Any]
 
@@ -64,22 +70,29 @@ class Target:
                 )
         return splits
 
-    def opened(self) -> closing[Target]:
-        """Make the folder, and see that it can be written, before any work is done.
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder, see that it can be written, and keep others out, before any work is done.
+
+        Folders that nothing was put into are taken away in the end.
 
         Raises:
-            XNeMoError: it cannot be made or written.
+            XNeMoError: it cannot be made or written, or another run is at work in it.
         """
-        with atomic_path(self.folder / PARTS / "probe"):
-            pass
-        (self.folder / PARTS / "probe").unlink()
-        return closing(self)
-
-    def close(self) -> None:
-        """Take away the folders that nothing was put into."""
-        with suppress(OSError):
-            (self.folder / PARTS).rmdir()
-            self.folder.rmdir()
+        lock = self.folder / PARTS / LOCK
+        if not lock.exists():
+            with atomic_path(lock):
+                pass
+        with open(lock) as file:
+            if not _locked(file):
+                raise XNeMoError(f"{self.folder}: another extraction is writing into it; wait for it to end")
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+                    lock.parent.rmdir()
+                    self.folder.rmdir()
 
     def holds(self, clip: ClipSource) -> bool:
         """Whether a clip, of these bytes and settings, is in the dataset or among the finished parts."""
@@ -182,6 +195,17 @@ class Target:
                 yield from from_batch(batch, self.folder)
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise XNeMoError(f"{path}: damaged ({str(error)[:200]}); remove it and extract again") from error
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file until it is closed or the process ends, however it does; False where another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _base_name(row: Mapping[str, Any]) -> str:

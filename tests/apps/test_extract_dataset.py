@@ -290,6 +290,24 @@ def test_what_cannot_be_extracted_into_is_refused_before_any_work(
     assert [path.name for path in full.iterdir()] == ["thesis.tex"]
 
 
+def test_two_runs_do_not_write_into_one_folder(videos: Path, xnemo: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    (folder / ".parts").mkdir(parents=True)
+    # Another process, because a lock does not keep out the one that has it.
+    script = f"""
+import fcntl, sys
+with open({str(folder / ".parts" / ".lock")!r}, "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"locked\n"
+        outcome = xnemo("extract", videos, "-o", folder)
+        assert outcome.error == f"{folder}: another extraction is writing into it; wait for it to end"
+        other.communicate()
+
+
 def test_sources_that_make_no_sense_are_one_line(xnemo: Command, videos: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
