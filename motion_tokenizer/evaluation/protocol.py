@@ -80,13 +80,15 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, folder: Path) -> Evaluat
         methods[baseline.name] = about | reconstruction([baseline.reconstruct(clip) for clip in true])
 
     codes = networks.model.config.codes
-    levels = [list(level) for level in zip(*(tokens.unbind(dim=1) for _, tokens in done), strict=True)]
+    levels = _levels([tokens for _, tokens in done])
+    seen = _levels([reconstruct(networks.model, clip)[1] for clip in trained.clips()])
     report = {
         "schema": SCHEMA,
         "tokenizer": _about(networks),
         "encoder_id": dataset.encoder_id,
         "data": data_report(dataset, networks.fps, stride),
         "usage": [_usage(level, networks) for level in levels],
+        "usage_on_training_split": [_usage(level, networks) for level in seen],
         "training": _training(networks),
         "methods": methods,
         "pixels": _pixels(config, networks, dataset),
@@ -121,6 +123,11 @@ def _about(networks: TrainedNetworks) -> dict[str, Any]:
         "tokens_per_second": per_second * levels,
         "bits_per_second": per_second * levels * math.log2(settings.codes) if levels else None,
     }
+
+
+def _levels(clips: list[Tensor]) -> list[list[Tensor]]:
+    """Tokens of clips, (n, levels) each, by level: (n,) of each clip."""
+    return [list(level) for level in zip(*(tokens.unbind(dim=1) for tokens in clips), strict=True)]
 
 
 def _usage(tokens: list[Tensor], networks: TrainedNetworks) -> dict[str, float | None]:

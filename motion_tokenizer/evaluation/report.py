@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ def markdown(report: dict[str, Any]) -> str:
     for name, row in emotions.items():
         figures = f"{_number(row['r2'])} | {_number(row['r2_within_clips'])}"
         lines.append(f"| {name} | {row['clips']} | {row['frames']} | {figures} |")
-    for level, usage in enumerate(report["usage"], 1):
+    splits = zip(report["usage"], report["usage_on_training_split"], strict=True)
+    for level, (held_out, seen) in enumerate(splits, 1):
         title = "## Use of the codebook" + (f", level {level}" if len(report["usage"]) > 1 else "")
-        lines += ["", title, "", *_usage(usage, report["training"])]
+        lines += ["", title, "", *_usage(held_out, seen), "", _resets(report["training"]["reset_rate_last_quarter"])]
     if report["pixels"] is not None:
         lines += ["", "## In pictures", "", *_pixels(report["pixels"])]
     return "\n".join(lines) + "\n"
@@ -90,25 +91,38 @@ def _methods(methods: dict[str, Any]) -> list[str]:
     return [*lines, "", *(f"- {name}: {row['about']}" for name, row in methods.items())]
 
 
-def _usage(usage: dict[str, Any], training: dict[str, Any]) -> list[str]:
-    share = f", {100 * usage['used_share']:.0f} % of all" if usage["used_share"] is not None else ""
-    rate = training["reset_rate_last_quarter"]
-    rows = {
-        "tokens": f"{usage['tokens']}, {usage['tokens_per_code']:.2f} a code",
-        "used codes": f"{usage['used']}{share}",
-        "used if every code were as likely": f"{usage['used_if_uniform']:.0f}",
-        "used over that": _number(usage["used_over_uniform"]),
-        "perplexity": f"{usage['perplexity']:.0f} (if every code were as likely {usage['perplexity_if_uniform']:.0f})",
-        "perplexity over codes": _number(usage["perplexity_over_codes"]),
-        "share of the 10 commonest codes": _number(usage["top_10_mass"]),
-        "Gini coefficient": _number(usage["gini"]),
-        "replaced codes a step, last quarter of training": "–" if rate is None else f"{100 * rate:.3f} %",
-        "tokens that repeat the one before": _number(usage["self_transition_rate"]),
-        "entropy of a token": f"{_number(usage['unigram_entropy'])} bits",
-        "the same a second": f"{_number(usage['unigram_bits_per_second'])} bits",
-        "entropy given the one before": f"{_number(usage['bigram_entropy'])} bits",
-    }
-    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+def _usage(*splits: dict[str, Any]) -> list[str]:
+    lines = ["| | held-out people | training split |", "|---|---|---|"]
+    for label, cell in _USAGE_ROWS.items():
+        lines.append(f"| {label} | " + " | ".join(cell(usage) for usage in splits) + " |")
+    return lines
+
+
+def _used(usage: dict[str, Any]) -> str:
+    share = "" if usage["used_share"] is None else f" ({100 * usage['used_share']:.0f} % of all)"
+    return f"{usage['used']}{share}"
+
+
+_USAGE_ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "tokens": lambda usage: f"{usage['tokens']}, {usage['tokens_per_code']:.2f} a code",
+    "used codes": _used,
+    "used if every code were as likely": lambda usage: f"{usage['used_if_uniform']:.0f}",
+    "used over that": lambda usage: _number(usage["used_over_uniform"]),
+    "perplexity": lambda usage: _number(usage["perplexity"], 0),
+    "perplexity if every code were as likely": lambda usage: _number(usage["perplexity_if_uniform"], 0),
+    "perplexity over codes": lambda usage: _number(usage["perplexity_over_codes"]),
+    "share of the 10 commonest codes": lambda usage: _number(usage["top_10_mass"]),
+    "Gini coefficient": lambda usage: _number(usage["gini"]),
+    "tokens that repeat the one before": lambda usage: _number(usage["self_transition_rate"]),
+    "entropy of a token, bits": lambda usage: _number(usage["unigram_entropy"]),
+    "the same a second": lambda usage: _number(usage["unigram_bits_per_second"], 1),
+    "entropy given the one before, bits": lambda usage: _number(usage["bigram_entropy"]),
+}
+
+
+def _resets(rate: float | None) -> str:
+    share = "not known" if rate is None else f"{100 * rate:.3f} % of the codes a step"
+    return f"Replaced in the last quarter of the training: {share}."
 
 
 def _pixels(pixels: dict[str, Any]) -> list[str]:
