@@ -41,7 +41,7 @@ def offload_by_group(pipeline: XNeMoPipeline, device: torch.device) -> XNeMoPipe
 def offload_by_model(pipeline: XNeMoPipeline, device: torch.device) -> XNeMoPipeline:
     """Keep all weights in the machine's memory; each network visits the device as a whole, for as long as it is needed.
 
-    Faster than `offload_by_group`, and needs room for the denoiser (57 % of the weights at the paper's size) beside the
+    Faster than `offload_by_group`, and needs room for the denoiser (56 % of the weights at the paper's size) beside the
     autoencoder, which stays with it once the first frames are decoded, and the motion encoder. Everything else has left
     by then.
 

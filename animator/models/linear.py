@@ -16,14 +16,14 @@ AVAILABLE = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_
 class Linear(nn.Linear):
     """`nn.Linear` with the same parameters and, but for rounding, the same result, sooner.
 
-    oneDNN's product has no gradient in torch, so training is left to MKL.
+    oneDNN's product has no gradient in torch, so training is left to MKL; a compiler chooses for itself.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight
         plain = input.device.type != "cpu" or input.dtype != torch.float32 or weight.dtype != torch.float32
         learning = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-        if plain or learning or not torch.backends.mkldnn.enabled:
+        if torch.compiler.is_compiling() or plain or learning or not torch.backends.mkldnn.enabled:
             return super().forward(input)
         return torch.ops.mkldnn._linear_pointwise(input, weight, self.bias, "none", [], "")
 

@@ -57,6 +57,14 @@ def test_other_number_formats_are_left_to_torch(dtype: torch.dtype) -> None:
     assert torch.equal(net(x), expected)
 
 
+def test_a_compiler_sees_a_plain_product_in_one_graph() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.SiLU()).requires_grad_(False)
+    multiply_by_onednn(net)
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
+
+
 def test_every_product_of_the_large_nets_is_onednn() -> None:
     encoder = MotionEncoder(image_size=32, channels=(8, 8, 16), hourglass_depth=1, attention_dim=64, norm_groups=8)
     for net in (encoder, reference_net(), motion_unet()):
