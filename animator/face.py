@@ -157,7 +157,7 @@ def track_faces(
     """
     wanted = _index(select) or 0
     info = reader.info
-    follower: _Follower | None = None
+    follower: Follower | None = None
     boxes: list[Box | None] = []
     most = 0
     for chunk in reader.chunks():
@@ -170,7 +170,7 @@ def track_faces(
                 chosen = select_face(faces, select) if len(faces) > wanted else None
                 if chosen is not None and (follower is None or chosen.score >= SURE):
                     # What was followed until now, if anything, was never sure to be a face and is gone.
-                    follower, box = _Follower(chosen, faces, info.fps), chosen.box
+                    follower, box = Follower(chosen, faces, info.fps), chosen.box
                     boxes = [None] * len(boxes)
             boxes.append(box)
         if progress is not None:
@@ -228,7 +228,7 @@ def face_crops(
         raise XNeMoError(f"{reader.info.path.name}: gave {done} frames, its face track has {len(track)}")
 
 
-class _Follower:
+class Follower:
     """Recognises the chosen face from frame to frame by place and size, and tells it from the others."""
 
     def __init__(self, chosen: Face, faces: Sequence[Face], fps: float) -> None:

@@ -44,7 +44,7 @@ from animator.motion_clip import MotionClip
 from animator.output import Frames, XNeMoPipelineOutput, collected
 from animator.pixels import from_uint8, to_uint8
 from animator.portrait import Picture, PortraitPictures
-from animator.preview import draw_frames
+from animator.preview import Preview, draw_frames
 from animator.request import Request, StepCallback
 from animator.sampler import SamplerConfig, guided_steps
 from animator.sampling import Denoising, count_predictions, frame_noise, loop_offsets, under_the_noise
@@ -322,13 +322,30 @@ class XNeMoPipeline(DiffusionPipeline):
             XNeMoError: the motion comes from another encoder; no face; these weights have no GAN head.
         """
         self._check_motion(motion)
+        preview = self.preview_of(portrait, reference_face=reference_face, select=select, detector=detector)
+        with self.progress_bar(total=len(motion)) as bar:
+            yield from draw_frames(preview, motion, bar.update)
+
+    @torch.no_grad()
+    def preview_of(
+        self,
+        portrait: Portrait,
+        *,
+        reference_face: Picture | None = None,
+        select: str | int = "largest",
+        detector: FaceDetector | None = None,
+    ) -> Preview:
+        """Put a portrait into the GAN head, to draw frames as they come; motion must be of this pipeline's encoder.
+
+        Args: as in `__call__`.
+        Raises:
+            XNeMoError: no face; these weights have no GAN head.
+        """
         self._require("GAN head", self.gan_head)
         side = self.config.image_size
         request = Request(reference_face=reference_face, select=select, detector=detector)
         pictures = request.pictures(portrait, (side, side), self.motion_encoder.config.image_size)
-        device = self._execution_device
-        with self.progress_bar(total=len(motion)) as bar:
-            yield from draw_frames(self.gan_head, self.motion_encoder, pictures, motion, side, device, bar.update)
+        return Preview(self.gan_head, self.motion_encoder, pictures, side, self._execution_device)
 
     def portrait_conditions(
         self, pictures: PortraitPictures, rounding: torch.dtype | None = None, size: tuple[int, int] | None = None
