@@ -32,9 +32,9 @@ from animator.portrait import PortraitPictures, portrait_pictures
 from animator.sampler import SamplerConfig, load_sampler
 
 
-def settings(tiny_decoder: bool) -> dict[str, SamplerConfig]:
+def settings(window: int, overlap: int, tiny_decoder: bool) -> dict[str, SamplerConfig]:
     """Samplers to compare, by what is said of them in the table; the exact one first."""
-    paper, fast = load_sampler("paper"), load_sampler("fast")
+    paper, fast = (replace(load_sampler(name), window=window, overlap=overlap) for name in ("paper", "fast"))
     found = {
         "exact (paper)": paper,
         "guidance_until=0.6": replace(paper, guidance_until=0.6),
@@ -108,7 +108,9 @@ def main() -> None:
     parser.add_argument("--portrait", help="a picture with a face; without, noise")
     parser.add_argument("--driving", help="a video or a motion file; without, noise")
     parser.add_argument("--tiny-vae", help="folder with diffusers' AutoencoderTiny")
-    parser.add_argument("--frames", type=int, default=64, help="so many at most; windows overlap only beyond 24")
+    parser.add_argument("--frames", type=int, default=64, help="so many at most")
+    parser.add_argument("--window", type=int, default=24, help="frames denoised together")
+    parser.add_argument("--overlap", type=int, default=4, help="frames that windows share")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     given = parser.parse_args()
@@ -119,7 +121,7 @@ def main() -> None:
         pipeline = load_pipeline(RuntimeConfig(weights=given.weights, device=given.device, tiny_vae=given.tiny_vae))
     pipeline.set_progress_bar_config(disable=True)
     pictures, motion = inputs(pipeline, given.portrait, given.driving, given.frames)
-    choices = settings(pipeline.tiny_vae is not None)
+    choices = settings(given.window, given.overlap, pipeline.tiny_vae is not None)
     exact = choices["exact (paper)"]
     draw(pipeline, pictures, motion, replace(exact, steps=2))  # warm-up
     what = f"weights {given.weights}" if given.weights else f"size {given.size}, RANDOM WEIGHTS: dB without meaning"

@@ -28,7 +28,9 @@ def test_the_benchmark_for_a_gpu_runs_without_one() -> None:
 
 @pytest.mark.slow
 def test_every_option_has_its_deviation_and_its_time() -> None:
-    header, exact, *options = run("fast_options.py", "--size", "tiny", "--frames", "4", "--threads", "1")
+    header, exact, *options = run(
+        *("fast_options.py", "--size", "tiny", "--frames", "4", "--window", "3", "--overlap", "1", "--threads", "1")
+    )
     assert "PSNR" in header
     assert exact.startswith("| exact (paper) | inf |")
     assert [row.split("|")[1].strip() for row in options][-1] == "**fast**"
@@ -46,3 +48,11 @@ def test_every_sampler_has_its_rate_and_its_share_of_the_limit() -> None:
     assert [row.split("|")[1].strip() for row in samplers[:2]] == ["Hugging Face generate, float32", "float32"]
     for row in samplers:
         assert float(row.split("|")[2]) > 0
+
+
+@pytest.mark.slow
+def test_extraction_has_its_cost_and_its_rounding() -> None:
+    header, stock, exact, half, throughout = run("extract.py", "--size", "tiny", "--frames", "4", "--threads", "1")
+    assert "relative error" in header
+    errors = [float(row.split("|")[5]) for row in (stock, exact, half, throughout)]
+    assert errors[0] < 1e-5 and errors[1] == 0 and 0 < errors[2] < errors[3]
