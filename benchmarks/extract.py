@@ -75,7 +75,7 @@ def compare(size: str, crops: np.ndarray, repeats: int) -> None:
         STOCK: with_stock_linear(exact),
         EXACT: exact,
         HALF: copy.deepcopy(exact).halve_attention(torch.bfloat16),
-        ALL_HALF: copy.deepcopy(exact).to(torch.bfloat16),
+        ALL_HALF: copy.deepcopy(exact).bfloat16(),
     }
 
     def one_by_one(encoder: MotionEncoder) -> Tensor:

@@ -54,8 +54,9 @@ def run_ray(
     try:
         if ours:
             ray.init(engine.address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise XNeMoError(f"engine.address={engine.address}: no Ray cluster can be reached there ({error})") from error
+    except Exception as error:  # Ray raises built-in ones of all kinds, bare `Exception` among them
+        what = "Ray cannot be started" if engine.address is None else f"engine.address={engine.address}: no Ray cluster"
+        raise XNeMoError(f"{what} ({str(error)[:300]})") from error
     try:
         yield from _run(ray, paths, settings, config)
     finally:
