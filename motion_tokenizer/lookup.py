@@ -10,7 +10,7 @@ CHUNK = 256  # vectors whose distances to all codes are in memory, and in the pr
 
 @torch.no_grad()
 def nearest_codes(vectors: Tensor, codebook: Tensor, chunk: int = CHUNK) -> Tensor:
-    """Find the code at the smallest Euclidean distance; of several, the first.
+    """Find the code at the smallest Euclidean distance; of codes that are equally near, to rounding, any.
 
     |v - c|^2 = |v|^2 + 2 (|c|^2 / 2 - v c), and |v|^2 is the same for all codes: one matrix product that starts from
     the halved squared norms ranks them.

@@ -85,9 +85,11 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def encode(self, vectors: Tensor) -> Tensor:
         """Vectors (..., dim) -> tokens (..., levels), without learning from them."""
-        residual = self.prepare(vectors)
+        codebooks = self.codebooks.detach()
+        # In mixed precision vectors may come in half of the codes' precision.
+        residual = self.prepare(vectors).to(codebooks.dtype)
         tokens = []
-        for codebook in self.codebooks.detach():
+        for codebook in codebooks:
             nearest = nearest_codes(residual, codebook)
             residual = residual - codebook[nearest]
             tokens.append(nearest)

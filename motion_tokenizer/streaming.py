@@ -46,7 +46,7 @@ class TokenizerStream:
         other._encoder_state, other._decoder_state = self._encoder_state.copy(), self._decoder_state.copy()
         return other
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def push_motion(self, latents: Tensor, boxes: Tensor) -> Tensor:
         """Take the next frames.
 
@@ -69,7 +69,7 @@ class TokenizerStream:
             return torch.zeros(0, self._model.config.levels, dtype=torch.int64)
         return self._model.encode(features[None], self._encoder_state)[0].cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def push_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Take the next tokens.
 

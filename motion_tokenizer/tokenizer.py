@@ -164,7 +164,7 @@ class MotionTokenizer:
             found.append(distances.topk(k, largest=False, sorted=True).indices)
         return torch.cat(found).view(*wanted.shape, k) if found else torch.zeros(*wanted.shape, k, dtype=torch.int64)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, motion: MotionClip) -> TokenSequence:
         """Tokenise a clip.
 
@@ -193,7 +193,7 @@ class MotionTokenizer:
         features = torch.cat([features[:1].expand(-frames % stride, -1), features])
         tokens = self.model.encode(features[None].to(self.model.mean))[0].cpu()
         return TokenSequence(
-            tokens=tokens.clone(),
+            tokens=tokens,
             frames=frames,
             fps=self.fps,
             tokenizer_id=self.id,
@@ -227,9 +227,9 @@ class MotionTokenizer:
             raise XNeMoError(
                 f"{name}: {len(sequence)} tokens of {self.frames_per_token} frames cannot make {sequence.frames} frames"
             )
-        with torch.inference_mode():
+        with torch.no_grad():
             decoded = self.model.decode(sequence.tokens[None].to(self.model.mean.device))[0]
-        latents, boxes = from_features(decoded[padding:].float().cpu().clone())
+        latents, boxes = from_features(decoded[padding:].cpu())
         return MotionClip(
             latents=latents,
             boxes=boxes,
