@@ -129,7 +129,8 @@ def _statistics(trained: FeatureClips) -> tuple[Tensor, Tensor]:
 
 def _optimizer(config: TrainTokenizerConfig, model: MotionVQVAE) -> torch.optim.AdamW:
     """AdamW; weights decay, biases and what belongs to the quantiser do not."""
-    decaying, others = [], []
+    decaying: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in model.named_parameters():
         decays = parameter.ndim > 1 and not name.startswith(_BOTTLENECK)
         (decaying if decays else others).append(parameter)

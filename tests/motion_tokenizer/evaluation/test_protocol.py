@@ -23,13 +23,9 @@ from motion_tokenizer.tokenizer import MotionTokenizer
 from tests.motion_tokenizer.synthetic import synthetic_motion
 
 QUICK = [
-    "tokenizer=tiny",
-    "tokenizer.codes=32",
-    "window=32",
-    "batch=8",
-    "schedule.steps=6",
+    "tokenizer=tiny", "tokenizer.codes=32", "window=32", "batch=8", "unquantised_steps=0", "schedule.steps=6",
     "schedule.validate_steps=2",
-]
+]  # fmt: skip
 
 
 def train(dataset: Path, output: Path, *words: str) -> Path:

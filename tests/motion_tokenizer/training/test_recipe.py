@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 QUICK = [
     "tokenizer=tiny", "tokenizer.codes=32", "window=32", "batch=8",
     "learning_rate=3e-3", "schedule.warm_up_steps=5", "schedule.validate_steps=5", "augment.mix=0.5",
-    "augment.noise=0.05",
+    "augment.noise=0.05", "unquantised_steps=0",
 ]  # fmt: skip
 
 
@@ -106,11 +106,20 @@ def test_a_killed_run_goes_on_bit_for_bit(dataset_folder: Path, tmp_path: Path) 
 
 
 def test_it_learns_to_reconstruct_people_it_has_not_seen(dataset_folder: Path, tmp_path: Path) -> None:
-    quick = ["unquantised_steps=20", "learning_rate=1e-2", "ema_decay=0.8", "augment.mix=0", "augment.noise=0"]
-    weights = train_tokenizer(settings(dataset_folder, tmp_path, 100, *quick, "schedule.validate_steps=20"))
+    words = [
+        "unquantised_steps=50",
+        "schedule.validate_steps=50",
+        "learning_rate=5e-3",
+        "ema_decay=0.9",
+        "augment.mix=0",
+    ]
+    weights = train_tokenizer(
+        settings(dataset_folder, tmp_path, 150, *words, "losses.boxes=0.1", "tokenizer.codes=128")
+    )
     networks = load_networks(weights)
-    history = networks.record["history"]
-    assert history[-1]["error"] < 0.7 * history[0]["error_unquantised"]
+    # Before training both are above 1.1.
+    assert networks.record["best"]["error"] < 0.85
+    assert networks.record["history"][-1]["train_error"] < 0.5
     # What the validation scores is what users of the weights get.
     tokenizer, motion = MotionTokenizer.from_pretrained(weights), synthetic_motion(61, seed=77)
     assert tokenizer.encoder_id == ENCODER
