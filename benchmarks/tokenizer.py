@@ -67,11 +67,11 @@ def plain_stack(network: nn.Module, run: Callable[[], object]) -> tuple[Callable
     return lambda: [bare(x) for bare, x in layers], work
 
 
-def networks(seconds: float) -> None:
+def networks(size: str, seconds: float) -> None:
     """Print the table of encode and decode."""
-    model = build_model(tokenizer_config("paper"))
+    model = build_model(tokenizer_config(size))
     generator = torch.Generator().manual_seed(0)
-    print(f"paper size, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters, {FRAMES} frames\n")
+    print(f"size {size}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters, {FRAMES} frames\n")
     print("| | batch | frames/s | plain stack | ours / stack | T2M-GPT | ours / T2M-GPT | GFLOP/s |")
     print("|---|---|---|---|---|---|---|---|")
     for batch in BATCHES:
@@ -86,39 +86,41 @@ def networks(seconds: float) -> None:
             best = fastest({"ours": run, "stack": stack}, seconds)
             ours, bare = (batch * FRAMES / best[name] for name in ("ours", "stack"))
             peer = PEER[direction, batch]
+            beside = f"{peer:,} | {ours / peer:.2f}" if size == "paper" else "- | -"
             print(
-                f"| {direction} | {batch} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} | {peer:,} | "
-                f"{ours / peer:.2f} | {work / best['ours'] / 1e9:.0f} |",
+                f"| {direction} | {batch} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} | {beside} | "
+                f"{work / best['ours'] / 1e9:.0f} |",
                 flush=True,
             )
 
 
 def lookup(seconds: float) -> None:
-    """Print the table of the lookup, and check that both find the same codes."""
+    """Print the table of the lookup, and how many codes are the same."""
     generator = torch.Generator().manual_seed(0)
     library = VectorQuantize(dim=8, codebook_size=4096, rotation_trick=False).eval()
     library.codebook = torch.randn(4096, 8, generator=generator)
     vectors = torch.randn(1, VECTORS, 8, generator=generator)
     codebook = library.codebook
     same = (library(vectors)[1] == nearest_codes(vectors, codebook)).sum()
-    best = fastest(
-        {"library": lambda: library(vectors), "ours": lambda: nearest_codes(vectors, codebook)}, max(seconds, 2)
-    )
-    print(f"\nlookup of {VECTORS} vectors in 4096 x 8 codes: vector-quantize-pytorch {best['library'] * 1e3:.0f} ms, ")
-    print(f"ours {best['ours'] * 1e3:.1f} ms, {best['library'] / best['ours']:.1f} times as fast; ")
-    print(f"{int(same)} of {VECTORS} indices are the same")
+    runs = {"library": lambda: library(vectors), "ours": lambda: nearest_codes(vectors, codebook)}
+    best = fastest(runs, seconds)
+    print(f"\n{VECTORS} vectors, 4096 x 8 codes; {int(same)} indices are the same\n")
+    print("| lookup | ms | times as fast |\n|---|---|---|")
+    print(f"| vector-quantize-pytorch | {best['library'] * 1e3:.0f} | 1 |")
+    print(f"| ours | {best['ours'] * 1e3:.1f} | {best['library'] / best['ours']:.1f} |")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="paper", choices=("tiny", "lite", "paper"))
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long each line is measured (default 6)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, {given.threads} thread(s)")
     with torch.inference_mode():
-        networks(given.seconds)
+        networks(given.size, given.seconds)
         lookup(given.seconds)
 
 

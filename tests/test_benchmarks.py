@@ -56,3 +56,17 @@ def test_extraction_has_its_cost_and_its_rounding() -> None:
     assert "relative error" in header
     errors = [float(row.split("|")[5]) for row in (stock, exact, half, throughout)]
     assert errors[0] < 1e-5 and errors[1] == 0 and 0 < errors[2] < errors[3]
+
+
+@pytest.mark.slow
+def test_the_tokenizer_has_its_rate_and_the_librarys_codes() -> None:
+    header, *rows = run("tokenizer.py", "--size", "tiny", "--seconds", "0.2")
+    assert "plain stack" in header
+    assert [row.split("|")[1].strip() for row in rows] == [
+        *["encode", "decode"] * 2,
+        "lookup",
+        "vector-quantize-pytorch",
+        "ours",
+    ]
+    library, ours = (float(row.split("|")[2]) for row in rows[-2:])
+    assert 0 < 3 * ours < library
