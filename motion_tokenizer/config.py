@@ -68,6 +68,13 @@ class TokenizerConfig:
         "look back only: a token is known when its frames are over and decodes at once; false: the paper's form, "
         "which looks 22 tokens ahead",
     )
+    search: int = key(
+        1,
+        "codes that are tried for each token; the one whose decoded frames are nearest to the true ones is taken, "
+        "given the tokens before. 1: the nearest code untried, as T2M-GPT; more needs causal",
+        minimum=1,
+    )
+    search_boxes: float = key(0.25, "of the 3 box dimensions in that error, beside 1 for the latents", minimum=0)
     quantizer: QuantizerConfig = key(QuantizerConfig, "quantiser")
 
 

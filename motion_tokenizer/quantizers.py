@@ -79,7 +79,7 @@ class Quantizer(nn.Module, ABC):
         """
 
     def prepare(self, vectors: Tensor) -> Tensor:
-        """Bring vectors to where codes are; only the cosine quantiser has to."""
+        """Bring vectors to where codes are, as the cosine quantiser and FSQ have to."""
         return vectors
 
     @torch.no_grad()
@@ -93,6 +93,23 @@ class Quantizer(nn.Module, ABC):
             nearest = nearest_codes(residual, codebook)
             residual = residual - codebook[nearest]
             tokens.append(nearest)
+        return torch.stack(tokens, dim=-1)
+
+    @torch.no_grad()
+    def candidates(self, vectors: Tensor, count: int) -> Tensor:
+        """Tokens that vectors (..., dim) could become, the nearest code first, (..., count, levels).
+
+        They differ at the first level; further levels quantise what each leaves.
+        """
+        prepared = self.prepare(vectors)
+        first = self.codebooks[0].detach()
+        # |v|^2 is the same for all codes.
+        distances = first.square().sum(dim=1) - 2 * prepared @ first.T
+        tokens = [distances.topk(count, dim=-1, largest=False).indices]
+        residual = prepared[..., None, :] - first[tokens[0]]
+        for codebook in self.codebooks.detach()[1:]:
+            tokens.append(nearest_codes(residual, codebook))
+            residual = residual - codebook[tokens[-1]]
         return torch.stack(tokens, dim=-1)
 
     def decode(self, tokens: Tensor) -> Tensor:
@@ -255,6 +272,9 @@ class FiniteScalars(Quantizer):
     @property
     def codebooks(self) -> Tensor:
         return self.layer.implicit_codebook[None]
+
+    def prepare(self, vectors: Tensor) -> Tensor:
+        return self.layer.quantize(vectors)
 
     @torch.no_grad()
     def encode(self, vectors: Tensor) -> Tensor:

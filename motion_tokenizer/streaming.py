@@ -37,13 +37,15 @@ class TokenizerStream:
         self._to_drop = padding
         self._waiting: Tensor | None = None
         self._encoder_state = StreamState()
+        self._heard = StreamState()
         self._decoder_state = StreamState()
 
     def fork(self) -> TokenizerStream:
         """Another stream that has seen what this one has; from here on they go their own ways."""
         other = TokenizerStream(self._model, self._padding)
         other._to_drop, other._waiting = self._to_drop, self._waiting
-        other._encoder_state, other._decoder_state = self._encoder_state.copy(), self._decoder_state.copy()
+        other._encoder_state, other._heard = self._encoder_state.copy(), self._heard.copy()
+        other._decoder_state = self._decoder_state.copy()
         return other
 
     @torch.no_grad()
@@ -67,7 +69,7 @@ class TokenizerStream:
             features, self._waiting = features[:ready], features[ready:]
         if len(features) == 0:
             return torch.zeros(0, self._model.config.levels, dtype=torch.int64)
-        return self._model.encode(features[None], self._encoder_state)[0].cpu()
+        return self._model.encode(features[None], self._encoder_state, self._heard)[0].cpu()
 
     @torch.no_grad()
     def push_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,16 @@ class StreamState:
         other._past = dict(self._past)
         return other
 
+    def rows(self, index: Tensor) -> StreamState:
+        """The memory of the rows `index` (n,) of the batch, in that order; a row may be taken several times."""
+        other = StreamState()
+        other._past = {layer: past[index] for layer, past in self._past.items()}
+        return other
+
+    def become(self, other: StreamState) -> None:
+        """Take over another one's memory."""
+        self._past = dict(other._past)
+
     def extend(self, layer: nn.Module, x: Tensor, length: int) -> Tensor:
         """Put the last `length` inputs of `layer` in front of x (B, n, C), and remember those of the result."""
         past = self._past.get(layer)

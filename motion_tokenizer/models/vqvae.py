@@ -15,10 +15,13 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
+from animator.motion_clip import BOX_DIM, LATENT_DIM
 from motion_tokenizer.config import QuantizerConfig
+from motion_tokenizer.features import BOXES, LATENTS
 from motion_tokenizer.models.blocks import StreamState
 from motion_tokenizer.models.decoder import Decoder
 from motion_tokenizer.models.encoder import Encoder
+from motion_tokenizer.models.search import search_tokens
 from motion_tokenizer.quantizers import Quantized, build_quantizer
 
 
@@ -46,7 +49,8 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
 
     Args:
         features: numbers a frame.
-        width, depth, dilation_growth, stride, code_dim, codes, levels, causal: see `TokenizerConfig`.
+        width, depth, dilation_growth, stride, code_dim, codes, levels, causal, search, search_boxes: see
+            `TokenizerConfig`.
         quantizer: values of `QuantizerConfig`.
     Raises:
         ValueError: a stride that is no power of 2, or settings of the quantiser that do not go together.
@@ -67,12 +71,18 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         codes: int = 4096,
         levels: int = 1,
         causal: bool = True,
+        search: int = 1,
+        search_boxes: float = 0.25,
         quantizer: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         halvings = stride.bit_length() - 1
         if stride != 2**halvings or halvings < 1:
             raise ValueError(f"stride must be 2, 4, 8, ..., not {stride}")
+        if search > 1 and not causal:
+            raise ValueError(f"search={search}: tokens can be tried one after the other only where causal is true")
+        if search > codes:
+            raise ValueError(f"search={search}: there are {codes} codes")
         self.encoder = Encoder(features, width, depth, dilation_growth, halvings, code_dim, causal)
         self.decoder = Decoder(features, width, depth, dilation_growth, halvings, code_dim, causal)
         # Not called "quantizer": diffusers would find the configuration's entry of that name first.
@@ -126,9 +136,27 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         """Quantise vectors (B, n, code_dim); in training mode this also updates the codebook."""
         return self.bottleneck(vectors)
 
-    def encode(self, features: Tensor, state: StreamState | None = None) -> Tensor:
-        """Features (B, T, F) -> tokens (B, T / stride, levels), int64, without gradients or learning."""
-        return self.bottleneck.encode(self.encode_continuous(features, state))
+    def encode(self, features: Tensor, state: StreamState | None = None, heard: StreamState | None = None) -> Tensor:
+        """Features (B, T, F) -> tokens (B, T / stride, levels), int64, without gradients or learning.
+
+        Args:
+            features: T a multiple of the stride.
+            state: the encoder's memory of a stream, whose next piece this is; None for a whole clip.
+            heard: the decoder's memory of the tokens that this stream was given so far; only `search` reads it.
+        """
+        vectors = self.encode_continuous(features, state)
+        if self.config.search == 1 or self.bottleneck.levels == 0 or features.shape[1] == 0:
+            return self.bottleneck.encode(vectors)
+        target, heard = self.normalise(features), heard or StreamState()
+        weights = self._search_weights()
+        return search_tokens(self.bottleneck, self.decoder, vectors, target, weights, self.config.search, heard)
+
+    def _search_weights(self) -> Tensor:
+        """Weight of each feature's squared error: means over latents and over boxes, the latter weighted, (F,)."""
+        weights = torch.ones_like(self.mean)
+        weights[LATENTS] /= LATENT_DIM
+        weights[BOXES] *= self.config.search_boxes / BOX_DIM
+        return weights
 
     def decode(self, tokens: Tensor, state: StreamState | None = None) -> Tensor:
         """Tokens (B, n, levels) -> features (B, n * stride, F)."""

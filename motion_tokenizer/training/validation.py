@@ -88,11 +88,11 @@ def reconstruct(model: MotionVQVAE, clip: Tensor, quantised: bool = True) -> tup
     missing = -len(clip) % model.config.stride
     padded = torch.cat([clip[:1].expand(missing, -1), clip])[None].to(model.device)
     with evaluating(model):
+        if quantised and model.bottleneck.levels:
+            tokens = model.encode(padded)
+            return model.decode(tokens)[0, missing:].cpu(), tokens[0].cpu()
         vectors = model.encode_continuous(padded)
-        if not quantised:
-            return model.decode_continuous(vectors)[0, missing:].cpu(), torch.zeros(vectors.shape[1], 0).long()
-        quantized = model.quantize(vectors)
-        return model.decode_continuous(quantized.vectors)[0, missing:].cpu(), quantized.tokens[0].cpu()
+        return model.decode_continuous(vectors)[0, missing:].cpu(), torch.zeros(vectors.shape[1], 0).long()
 
 
 def _usage(tokens: Tensor, codes: int) -> dict[str, float]:
