@@ -114,7 +114,7 @@ def _about(networks: TrainedNetworks) -> dict[str, Any]:
     levels, per_second = model.bottleneck.levels, networks.fps / settings.stride
     return {
         "about": f"trained, quantiser {settings.quantizer['kind']}",
-        "folder": networks.folder.name,
+        "folder": _run_name(networks.folder),
         "kind": settings.quantizer["kind"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "numbers_per_token": settings.code_dim,
@@ -184,8 +184,13 @@ def reconstructed(model: MotionVQVAE, motion: MotionClip) -> MotionClip:
     return replace(motion, latents=latents.contiguous(), boxes=boxes)
 
 
+def _run_name(folder: Path) -> str:
+    """What a folder of weights is called: the run's folder where the weights lie in `RUN/weights`."""
+    return folder.resolve().parent.name if folder.name == WEIGHTS else folder.name
+
+
 def _unused(folder: Path, taken: dict[str, Any]) -> str:
-    """A row's name: the run's folder where the weights lie in `RUN/weights`; numbered where it is taken."""
-    name = folder.resolve().parent.name if folder.name == WEIGHTS else folder.name
+    """A row's name, numbered where it is taken."""
+    name = _run_name(folder)
     names = [name, *(f"{name} ({number})" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
