@@ -57,7 +57,7 @@ def reported(
 
     Args:
         config: the settings.
-        networks: role -> what was measured with, for JSON.
+        networks: role -> what was measured with, for JSON; parts may add to it.
         folder: of the report.
         parts: runs them and gives them by name.
     Returns:

@@ -48,7 +48,8 @@ def motion_errors(driver: FaceMeasures, result: FaceMeasures) -> MotionErrors:
         raise ValueError(f"the driver has {len(driver)} frames, the result {len(result)}")
     seen = driver.found
     if not seen.any():
-        return MotionErrors(*[float("nan")] * 5, 0, 0)
+        nan = float("nan")
+        return MotionErrors(nan, nan, nan, nan, nan, 0, 0)
     blendshapes = np.abs(driver.blendshapes[seen] - at_rest(result.blendshapes[seen]))
     turned = driver.angles[seen] - at_rest(result.angles[seen])
     angles = np.abs((turned + 180) % 360 - 180)

@@ -55,10 +55,9 @@ class LatentConfig(MeasureConfig):
     """Settings of `xnemo evaluate latent`."""
 
     heads: int = key(16, "synthetic heads; a quarter of them is kept from the probes", minimum=4)
-    motions: int = key(
-        64, "expressions and poses, all shown by every head; a quarter is kept from the probes", minimum=8
-    )
-    side: int = key(192, "side of the rendered pictures in pixels", minimum=64, maximum=1024)
+    motions: int = key(24, "expressions and poses that every head shows", minimum=4)
+    own: int = key(32, "expressions and poses that each head shows beside those, and no other head", minimum=4)
+    side: int = key(192, "side of the rendered pictures in pixels", minimum=96, maximum=1024)
     identity_spread: float = key(
         1.0, "standard deviation of the heads' shapes in the model's units; 1 is its population", minimum=0
     )
@@ -69,7 +68,13 @@ class AllConfig(ReenactmentConfig):
     """Settings of `xnemo evaluate all`."""
 
     heads: int = key(12, "synthetic heads, see `xnemo evaluate latent`", minimum=4)
-    motions: int = key(48, "expressions and poses, see `xnemo evaluate latent`", minimum=8)
+    dataset: str | None = key(
+        None,
+        "motion dataset for tokenizer and generation; null: one is extracted from the manifest that names the clips, "
+        "of at most --limit clips of each split",
+    )
+    tokenizer_weights: str | None = key(None, "folder with the motion tokenizer; null: the packaged one")
+    gpt_weights: str | None = key(None, "folder with the motion generator; null: the packaged one")
 
 
 def register() -> None:

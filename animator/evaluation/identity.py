@@ -109,7 +109,7 @@ class FaceIdentity(nn.Module):
         Returns:
             (N, 128); NaN where there is no face.
         """
-        found = np.flatnonzero(faces.found)
+        found = np.flatnonzero(faces.found).tolist()
         descriptors = np.full((len(frames), 128), np.nan)
         if len(found):
             crops = np.stack([identity_crop(frames[index], faces.boxes[index]) for index in found])

@@ -39,7 +39,7 @@ from animator.evaluation.baselines import (
     paste_face,
     result_frames,
 )
-from animator.evaluation.config import ReenactmentConfig
+from animator.evaluation.config import MeasureConfig, ReenactmentConfig
 from animator.evaluation.networks import NetworkFiles, Networks
 from animator.evaluation.observer import Observer
 from animator.evaluation.protocols import (
@@ -162,7 +162,7 @@ def run_plan(plan: Plan) -> Outcome:
     return whole
 
 
-def worker_count(config: ReenactmentConfig) -> int:
+def worker_count(config: MeasureConfig) -> int:
     """How many processes to measure in."""
     if config.workers is not None:
         return config.workers

@@ -76,6 +76,11 @@ class NetworkFiles:
     identity: NetworkFile
     emotion: NetworkFile
 
+    @property
+    def folder(self) -> Path:
+        """Where the landmarker lies, and with it whatever else was found in one folder."""
+        return self.landmarks.path.parent
+
     def plain(self) -> dict[str, Any]:
         """For JSON: role -> network."""
         return {role: getattr(self, role).plain() for role in ("lpips", "landmarks", "identity", "emotion")}
