@@ -112,8 +112,10 @@ def _about(networks: TrainedNetworks) -> dict[str, Any]:
     """What a table says of trained networks."""
     model, settings = networks.model, networks.model.config
     levels, per_second = model.bottleneck.levels, networks.fps / settings.stride
+    tried = settings.search if levels else 1
     return {
-        "about": f"trained, quantiser {settings.quantizer['kind']}",
+        "about": f"trained, quantiser {settings.quantizer['kind']}"
+        + (f", best of {tried} codes tried for each token" if tried > 1 else ""),
         "folder": _run_name(networks.folder),
         "kind": settings.quantizer["kind"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
