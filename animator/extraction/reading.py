@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from animator.video import VideoReader
 CROPS = 16  # face crops sent, and encoded, at once
 MAX_GAP = 12  # frames at 25 a second without the face that are bridged; the release bridges none
 SOUND_RATE = 16_000  # samples a second
+KEPT_BYTES = 256 * 2**20  # pictures that a worker holds at most: 54 s of 256 x 256
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,33 @@ class ClipStart:
     sound: np.ndarray | None
 
 
+class RememberingReader(VideoReader):
+    """A reader that decodes a video of moderate size once, though it is read twice, by keeping its pictures.
+
+    Longer and larger videos are decoded at each reading, so that memory does not grow with them.
+    """
+
+    _pictures: np.ndarray | None = None
+
+    def chunks(self, size: int = 32, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """As `VideoReader.chunks`, but the pictures must not be written to."""
+        if self._pictures is not None:
+            begin, end, _ = slice(start, stop).indices(len(self))
+            yield from (self._pictures[at : min(at + size, end)] for at in range(begin, end, size))
+            return
+        shape = (len(self), self.info.height, self.info.width, 3)
+        if (start, stop) != (0, None) or math.prod(shape) > KEPT_BYTES:
+            yield from super().chunks(size, start, stop)
+            return
+        pictures = np.empty(shape, np.uint8)
+        done = 0
+        for chunk in super().chunks(size):
+            pictures[done : done + len(chunk)] = chunk
+            done += len(chunk)
+            yield chunk
+        self._pictures = pictures
+
+
 def follow_face(
     reader: VideoReader,
     detector: FaceDetector,
@@ -92,7 +121,7 @@ def follow_face(
 def open_clip(
     path: Path, settings: ReadSettings, detector: FaceDetector
 ) -> Iterator[tuple[ClipStart, Iterator[np.ndarray]]]:
-    """Read a clip in two passes that keep no pictures.
+    """Read a clip in two passes, which keep the pictures of clips of moderate size only.
 
     Yields:
         What is known of the clip, and the face crops of its T frames, (n, side, side, 3), uint8, n <= 16 at a time.
@@ -101,7 +130,7 @@ def open_clip(
             the file.
     """
     try:
-        with VideoReader(path, settings.reader) as reader:
+        with RememberingReader(path, settings.reader) as reader:
             track, stop = follow_face(reader, detector, settings.select, settings.max_gap, settings.preprocessing)
             x0, y0, x1, y1 = (int(value) for value in track.crop_boxes[0])
             fps = reader.info.fps

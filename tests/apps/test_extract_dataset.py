@@ -147,6 +147,19 @@ def test_a_mirrored_copy_is_the_motion_of_the_flipped_pictures(whole: Path, vide
     assert copy.motion.crop[1:] == original.motion.crop[1:]
 
 
+def test_clips_too_large_to_keep_give_the_same_crops(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ReadSettings("largest", 0.5, 12, "tracked", "auto", 64, False)
+    found = []
+    with FaceDetector() as detector:
+        for kept in (2**30, 0):
+            monkeypatch.setattr("animator.extraction.reading.KEPT_BYTES", kept)
+            with open_clip(videos / "ben.mp4", settings, detector) as (start, crops):
+                batches = list(crops)
+            assert [len(batch) for batch in batches] == [16, 8]
+            found.append((start.boxes, np.concatenate(batches)))
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_sound_is_kept_as_16_khz_mono_of_the_clips_length(whole: Path) -> None:
     for record in MotionDataset.open(whole).records():
         assert (record.audio is not None) == (record.motion.source in ("one.mp4", "ben.mp4"))
@@ -391,8 +404,11 @@ def test_the_manifest_of_the_face_clips_is_understood(shared_data: Path) -> None
 
 
 @pytest.mark.slow
-def test_ray_extracts_the_same_dataset(whole: Path, videos: Path, xnemo: Command, tmp_path: Path) -> None:
+def test_ray_extracts_the_same_dataset(
+    whole: Path, videos: Path, xnemo: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # its workers stand back behind all other processes else
     words = ("engine=ray", "engine.workers=1", "engine.cpus=0.5", "mirror=true", "audio=true", "device=cpu")
     outcome = xnemo("extract", videos, "-o", tmp_path / "dataset", *words)
     assert outcome.code == 0, outcome.err
