@@ -49,6 +49,12 @@ class TrainTokenizerConfig:
     unquantised_steps: int = key(
         0, "first steps without the quantiser, so that the codebook starts from codes that mean something", minimum=0
     )
+    searched_steps: int = key(
+        0,
+        "last steps, in which encoder and codes stay as they are and the decoder learns to read tokens that "
+        "tokenizer.search has chosen",
+        minimum=0,
+    )
     pool_vectors_per_code: int = key(16, "vectors a code that k-means starts the codebook from", minimum=1)
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
     losses: TokenizerLossConfig = key(TokenizerLossConfig, "losses")

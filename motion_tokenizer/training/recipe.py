@@ -90,8 +90,9 @@ def train(
         if fresh and state.step == config.unquantised_steps:
             _start_codebook(config, model, averages["tokenizer"], sampler)
         quantised = not fresh or state.step >= config.unquantised_steps
+        searched = model.bottleneck.levels > 0 and state.step >= config.schedule.steps - config.searched_steps
         rate = config.learning_rate * rate_factor
-        return _step(config, model, state, batch.to(accelerator.device), accelerator, rate, quantised)
+        return _step(config, model, state, batch.to(accelerator.device), accelerator, rate, quantised, searched)
 
     def validate(writer: SummaryWriter) -> dict[str, float]:
         quantised = not fresh or state.step > config.unquantised_steps
@@ -116,6 +117,8 @@ def _check(config: TrainTokenizerConfig) -> None:
             f"unquantised_steps={config.unquantised_steps}: leaves none of the schedule.steps={config.schedule.steps} "
             "for the codebook"
         )
+    if config.searched_steps and config.tokenizer.search == 1:
+        raise XNeMoError(f"searched_steps={config.searched_steps}: nothing is searched with tokenizer.search=1")
 
 
 def _statistics(trained: FeatureClips) -> tuple[Tensor, Tensor]:
@@ -177,12 +180,13 @@ def _step(
     accelerator: Accelerator,
     rate: float,
     quantised: bool,
+    searched: bool,
 ) -> Terms:
     """One update; returns the weighted loss terms."""
     terms: Terms = {}
     with accelerator.autocast():
-        vectors = model.encode_continuous(batch.noisy)
-    if quantised:
+        vectors = _searched(model, batch) if searched else model.encode_continuous(batch.noisy)
+    if quantised and not searched:
         # In full precision: the codes are running means.
         done = model.quantize(vectors.float())
         vectors = done.vectors
@@ -196,6 +200,12 @@ def _step(
     state.averages["tokenizer"].update(model, state.step)
     _follow_codebook(state.averages["tokenizer"], model)
     return {name: term.detach() for name, term in terms.items()}
+
+
+@torch.no_grad()
+def _searched(model: MotionVQVAE, batch: WindowBatch) -> Tensor:
+    """What the decoder reads where the tokens of a batch are searched for, (B, n, code_dim)."""
+    return model.bottleneck.decode(model.encode(batch.noisy))
 
 
 def _follow_codebook(average: AveragedWeights, model: MotionVQVAE) -> None:

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 QUICK = [
     "tokenizer=tiny", "tokenizer.codes=32", "window=32", "batch=8",
     "learning_rate=3e-3", "schedule.warm_up_steps=5", "schedule.validate_steps=5", "augment.mix=0.5",
-    "augment.noise=0.05", "unquantised_steps=0",
+    "augment.noise=0.05", "unquantised_steps=0", "searched_steps=0",
 ]  # fmt: skip
 
 
@@ -167,6 +167,16 @@ def test_the_codebook_starts_when_the_encoder_is_warm(dataset_folder: Path, tmp_
     assert nearest.median() < 0.5 * vectors.std(dim=0).norm()
 
 
+def test_at_the_end_the_decoder_alone_learns_from_searched_tokens(dataset_folder: Path, tmp_path: Path) -> None:
+    words = ("tokenizer.search=4", "ema_decay=0", "schedule.warm_up_steps=0")
+    train_tokenizer(settings(dataset_folder, tmp_path, 4, *words))
+    before = checkpoint(tmp_path)["modules"]["tokenizer"]
+    train_tokenizer(settings(dataset_folder, tmp_path, 6, *words, "searched_steps=2", "weight_decay=0"))
+    after = checkpoint(tmp_path)["modules"]["tokenizer"]
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+
+
 def test_the_weights_are_those_of_the_smallest_error(dataset_folder: Path, tmp_path: Path) -> None:
     wild = ["schedule.validate_steps=1", "learning_rate=2e-2", "ema_decay=0", "schedule.patience=0"]
     config = settings(dataset_folder, tmp_path, 12, *wild)
@@ -265,6 +275,7 @@ def test_weights_of_another_encoder_are_no_start(dataset_folder: Path, tmp_path:
     [
         (["window=30"], "window=30: must be a multiple of tokenizer.stride=4"),
         (["unquantised_steps=2"], "unquantised_steps=2: leaves none of the schedule.steps=2"),
+        (["searched_steps=1", "tokenizer.search=1"], "searched_steps=1: nothing is searched"),
         (["start_from=absent"], "absent: no tokenizer here"),
         (["dataset=absent"], "absent: no such motion dataset"),
         (["tokenizer.quantizer.kind=fsq", "tokenizer.codes=64"], "fsq_levels"),
