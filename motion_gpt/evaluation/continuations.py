@@ -28,7 +28,7 @@ from motion_gpt.models.motion_gpt import MotionGpt
 from motion_gpt.ngrams import TokenModel, fit_token_models
 from motion_gpt.outpainting import continue_motion
 from motion_gpt.training.clips import LabelledClips, clip_tokens, read_labelled_clips
-from motion_gpt.training.validation import ClipTokens
+from motion_gpt.training.validation import ClipTokens, counting_cuts
 from motion_gpt.weights import load_gpt
 from motion_tokenizer.features import FEATURES, to_features
 from motion_tokenizer.tokenizer import MotionTokenizer
@@ -68,7 +68,7 @@ class Subject:
         model = load_gpt(config.gpt_weights, tokenizer)
         trained = read_labelled_clips(dataset, "train", tokenizer)
         held_out = read_labelled_clips(dataset, "validation", tokenizer)
-        every = ClipTokens.of(trained, tokenizer, range(tokenizer.frames_per_token))
+        every = ClipTokens.of(trained, tokenizer, counting_cuts(tokenizer))
         counted = fit_token_models(every.tokens, every.identities, tokenizer.codes)
         space = MotionSpace.fit(trained.clips.clips(), config.dimensions)
         return Subject(trained, held_out, tokenizer, model, Decoder(model), space, counted)

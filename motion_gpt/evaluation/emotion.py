@@ -69,7 +69,8 @@ def emotion_report(
     if not config.emotion.clips or len(people) < _LABELS_NEEDED or len(known) < _LABELS_NEEDED:
         return None
     windows = stretches_of([real.clips.clip(n) for n in marked], frames, frames // 2)
-    features = StretchFeatures.fit(space, windows)
+    # Tokens do not say the jitter of frames, and a probe must not ask for it.
+    features = StretchFeatures.fit(space, windows, tokenizer.frames_per_token)
     true = _windows(real, marked, frames, features, lambda clip: clip)
     judge = Judge(true, len(EMOTIONS), config.emotion.penalty)
     again = _windows(real, marked, frames, features, reconstruct)

@@ -67,28 +67,30 @@ class StretchFeatures:
     Attributes:
         space: what they are projected into.
         scale: standard deviation of each number over real training stretches, (3 K,).
+        together: frames whose mean stands for them. 1 leaves all as it is; a token's frames leave out what is quicker
+            than a token, of which the jitter of the motion encoder, from frame to frame, is the most.
     """
 
     space: MotionSpace
     scale: Tensor
+    together: int = 1
 
     @staticmethod
-    def fit(space: MotionSpace, stretches: Tensor) -> StretchFeatures:
+    def fit(space: MotionSpace, stretches: Tensor, together: int = 1) -> StretchFeatures:
         """Fit real training stretches, (N, F, 515), N at least 2."""
-        scale = _statistics(space.project(stretches)).std(dim=0)
-        return StretchFeatures(space, scale.clamp(min=_LEAST))
+        plain = StretchFeatures(space, torch.ones(()), together)(stretches)
+        return StretchFeatures(space, plain.std(dim=0).clamp(min=_LEAST), together)
 
     def __call__(self, stretches: Tensor) -> Tensor:
-        """Stretches (..., F, 515), F at least 2, to (..., 3 K)."""
-        return _statistics(self.space.project(stretches)) / self.scale
+        """Stretches (..., F, 515), F at least 3 times `together`, to (..., 3 K)."""
+        components = self.space.project(stretches)
+        whole = components.shape[-2] // self.together * self.together
+        means = components[..., :whole, :].unflatten(-2, (-1, self.together)).mean(dim=-2)
+        velocity = means.diff(dim=-2)
+        return torch.cat([means.mean(dim=-2), means.std(dim=-2), velocity.std(dim=-2)], dim=-1) / self.scale
 
 
 def stretches_of(clips: Sequence[Tensor], frames: int, stride: int) -> Tensor:
     """All stretches of clips, each `stride` frames after the other, (N, frames, 515); N may be 0."""
     parts = [clip.unfold(0, frames, stride).transpose(1, 2) for clip in clips if len(clip) >= frames]
     return torch.cat(parts) if parts else torch.zeros(0, frames, clips[0].shape[1])
-
-
-def _statistics(components: Tensor) -> Tensor:
-    velocity = components.diff(dim=-2)
-    return torch.cat([components.mean(dim=-2), components.std(dim=-2), velocity.std(dim=-2)], dim=-1)

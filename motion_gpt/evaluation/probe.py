@@ -1,8 +1,8 @@
 """A judge of emotions that knows real latents alone: linear, small, and never asked about a person it has seen.
 
-The probe reads the numbers of `motion_gpt.evaluation.features` of a window, standardised. For every labelled person
-one is fitted on all others. Real windows are judged by the one that does not know their person; what was generated,
-which is nobody, by the mean of all.
+The probe reads the numbers of `motion_gpt.evaluation.features` of a window, standardised, of means over the frames of a
+token. For every labelled person one is fitted on all others. Real windows are judged by the one that does not know
+their person; what was generated, which is nobody, by the mean of all.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from motion_gpt.evaluation.dynamics import (
 )
 from motion_gpt.evaluation.emotion import emotion_report
 from motion_gpt.evaluation.features import MotionSpace, StretchFeatures, stretches_of
-from motion_gpt.training.clips import LabelledClips, clip_tokens
+from motion_gpt.training.clips import LabelledClips, tokens_of
 from motion_gpt.training.validation import ClipTokens, held_out_bits
 from motion_gpt.weights import find_gpt, load_gpt
 from motion_tokenizer.features import to_features
@@ -64,6 +64,7 @@ class Column:
 COLUMNS = (
     Column("frechet", "Fréchet", "distance of clip features from those of real continuations of other seconds"),
     Column("frechet_spread", "±", "standard deviation of it over the splits"),
+    Column("frechet_slow", "Fréchet, slow", "the same of means over a token's frames, without the jitter of frames"),
     Column("mmd", "MMD² × 100", "the same by a kernel, unbiased: 0 is no difference, it may be a little below"),
     Column("diversity", "diversity", "mean distance of two continuations of different prefixes"),
     Column("multimodality", "multimodality", "mean distance of two continuations of one prefix"),
@@ -116,12 +117,13 @@ def evaluate_generation(config: EvaluateGenerationConfig, dataset: Path, limit: 
         raise XNeMoError(
             f"{dataset}: has fewer than two training stretches of {config.seconds:g} s; take less, seconds="
         )
-    features = StretchFeatures.fit(subject.space, training)
+    stride = subject.tokenizer.frames_per_token
+    features, slow = (StretchFeatures.fit(subject.space, training, together) for together in (1, stride))
     cases = _cases(config, subject, frames, limit)
     baselines = baselines_of(config, subject)
     continued = continue_all(config, subject, cases, baselines, frames)
     seams = SeamReference.of(subject.held_out.clips.clips())
-    methods = _methods(config, subject, cases, continued, features, seams)
+    methods = _methods(config, subject, cases, continued, features, slow, seams)
     rollouts: dict[str, Tensor] = {}
     if config.rollout_seconds >= _DRIFT_SECONDS:
         chosen = _firsts(cases, config.rollouts if limit is None else min(limit, config.rollouts))
@@ -172,12 +174,13 @@ def _methods(
     cases: Sequence[Case],
     continued: dict[str, Tensor],
     features: StretchFeatures,
+    slow: StretchFeatures,
     seams: SeamReference,
 ) -> dict[str, Figures]:
     """All figures that come from continuations."""
     fps = subject.tokenizer.fps
     vectors = {name: features(clips) for name, clips in continued.items()}
-    real = vectors[REAL][:, 0]
+    real, slow_real = vectors[REAL][:, 0], slow(continued[REAL][:, 0])
     width = median_distance(real) if len(real) > 1 else 1.0
     splits = list(halves([case.clip for case in cases], config.splits, config.seed))
     typical = float(speeds(continued[REAL]).median())
@@ -185,14 +188,12 @@ def _methods(
     methods: dict[str, Figures] = {}
     for name, clips in continued.items():
         first, own = clips[:, 0], vectors[name]
-        tokens = [
-            clip_tokens(torch.cat([case.prefix, clip]), subject.tokenizer)[
-                -(len(clip) // subject.tokenizer.frames_per_token) :
-            ]
-            for case, clip in zip(cases, first, strict=True)
-        ]
+        joined = [torch.cat([case.prefix, clip]) for case, clip in zip(cases, first, strict=True)]
+        new = first.shape[1] // subject.tokenizer.frames_per_token
+        tokens = [clip[-new:] for clip in tokens_of(joined, subject.tokenizer)]
         methods[name] = {
             **_distances(real, own[:, 0], splits, width),
+            "frechet_slow": _distances(slow_real, slow(first), splits, width)["frechet"],
             "diversity": diversity(own[:, 0]),
             "multimodality": multimodality(own) if own.shape[1] > 1 else (None if name == REAL else 0.0),
             "speed": float(speeds(first).mean()) / max(mean_speed, 1e-12),
@@ -238,15 +239,12 @@ def _drift(subject: Subject, rollouts: dict[str, Tensor]) -> dict[str, Any] | No
 def _add_repeats(methods: dict[str, Figures], subject: Subject, rollouts: dict[str, Tensor]) -> None:
     length = round(_REPEAT_SECONDS * subject.tokenizer.fps) // subject.tokenizer.frames_per_token
     # Of the training clips too: hardly any held-out clip is that long.
-    real = [
-        clip_tokens(clip, subject.tokenizer)
-        for clip in (*subject.held_out.clips.clips(), *subject.trained.clips.clips())
-    ]
+    real = tokens_of([*subject.held_out.clips.clips(), *subject.trained.clips.clips()], subject.tokenizer)
     for name, figures in methods.items():
         if name == REAL:
             figures["repeats"] = repeated_grams(real, length)
         else:
-            tokens = [clip_tokens(clip, subject.tokenizer) for clip in rollouts.get(name, ())]
+            tokens = tokens_of(list(rollouts.get(name, ())), subject.tokenizer)
             figures["repeats"] = repeated_grams(tokens, length)
 
 

@@ -15,6 +15,8 @@ from motion_gpt.vocabulary import Condition, Vocabulary
 from motion_tokenizer.tokenizer import MotionTokenizer
 from motion_tokenizer.training.clips import FeatureClips, read_clips
 
+_TOGETHER = 32  # clips encoded at once
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledClips:
@@ -116,18 +118,34 @@ def _totals(groups: Sequence[object], lengths: Tensor) -> Tensor:
     return torch.tensor([totals[group] for group in groups], dtype=torch.float64)
 
 
+def clip_tokens(features: Tensor, tokenizer: MotionTokenizer) -> Tensor:
+    """Tokens of a clip, as `MotionTokenizer.encode` makes them; features (frames, 515) to (n, levels)."""
+    return tokens_of([features], tokenizer)[0]
+
+
 @torch.inference_mode()
-def clip_tokens(features: Tensor, tokenizer: MotionTokenizer, cut: int = 0) -> Tensor:
-    """Tokens of a clip, as `MotionTokenizer.encode` makes them.
+def tokens_of(clips: Sequence[Tensor], tokenizer: MotionTokenizer) -> list[Tensor]:
+    """Tokens of many clips, as `MotionTokenizer.encode` makes them, but for ties that rounding may decide otherwise.
+
+    Clips of a like length are encoded together: choosing tokens by what they decode to goes step by step, and costs a
+    third so. What is put behind the shorter ones is in the future of all that counts.
 
     Args:
-        features: (frames, 515).
+        clips: features, (frames, 515) each.
         tokenizer: makes the tokens.
-        cut: frames left out at the end, so that the grid of tokens lies elsewhere.
     Returns:
-        (n, levels), int64, on the CPU.
+        (n, levels) of each, int64, on the CPU.
     """
-    features = features[: len(features) - cut]
-    padding = features[:1].expand(-len(features) % tokenizer.frames_per_token, -1)
-    model = tokenizer.model
-    return model.encode(torch.cat([padding, features])[None].to(model.mean))[0].cpu().clone()
+    model, stride = tokenizer.model, tokenizer.frames_per_token
+    together = _TOGETHER if model.config.causal else 1
+    padded = [torch.cat([clip[:1].expand(-len(clip) % stride, -1), clip]) for clip in clips]
+    order = sorted(range(len(clips)), key=lambda number: len(padded[number]))
+    tokens: dict[int, Tensor] = {}
+    for first in range(0, len(order), together):
+        numbers = order[first : first + together]
+        longest = len(padded[numbers[-1]])
+        batch = [torch.cat([padded[n], padded[n][-1:].expand(longest - len(padded[n]), -1)]) for n in numbers]
+        encoded = model.encode(torch.stack(batch).to(model.mean)).cpu()
+        for number, row in zip(numbers, encoded, strict=True):
+            tokens[number] = row[: len(padded[number]) // stride].clone()
+    return [tokens[number] for number in range(len(clips))]

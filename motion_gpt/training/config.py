@@ -35,7 +35,7 @@ class GptAugmentConfig:
         maximum=1,
     )
     pool: int = key(128, "clips that are made, and turned into tokens, at once", minimum=1)
-    refresh_steps: int = key(32, "steps between two pools", minimum=1)
+    refresh_steps: int = key(64, "steps between two pools", minimum=1)
 
 
 @dataclass

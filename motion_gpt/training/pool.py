@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motion_gpt.training.clips import LabelledClips, draw_weights
+from motion_gpt.training.clips import LabelledClips, draw_weights, tokens_of
 from motion_gpt.training.config import TrainGptConfig
 from motion_gpt.vocabulary import CONDITION_ROWS, Condition
 from motion_tokenizer.tokenizer import MotionTokenizer
@@ -62,10 +62,14 @@ class TokenPool:
         if self._latest is None or self._latest[0] != number:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**32)
             chosen = torch.multinomial(self.weights, self.settings.pool, replacement=True, generator=generator)
-            self._latest = number, [self._make(int(clip), generator) for clip in chosen]
+            made = [self._make(int(clip), generator) for clip in chosen]
+            tokens = tokens_of([features for features, _, _ in made], self.tokenizer)
+            clips = [PoolClip(n, condition, whole) for n, (_, condition, whole) in zip(tokens, made, strict=True)]
+            self._latest = number, clips
         return self._latest[1]
 
-    def _make(self, number: int, generator: torch.Generator) -> PoolClip:
+    def _make(self, number: int, generator: torch.Generator) -> tuple[Tensor, Condition, bool]:
+        """Features of one clip of the pool, what it expresses, and whether it is whole."""
         features, whole = self._window(number, self.longest, generator)
         condition = self.clips.conditions[number]
         if _uniform(generator) < self.settings.mix:
@@ -76,7 +80,7 @@ class TokenPool:
             whole = whole and len(other) >= len(features)
             features = self._superposed(features[: len(other)], other, share)
             condition = self._label(condition, self.clips.conditions[partner], share)
-        return PoolClip(self._tokens(features), condition, whole)
+        return features, condition, whole
 
     def _window(self, number: int, longest: int, generator: torch.Generator) -> tuple[Tensor, bool]:
         """Part of a clip, of whole tokens and at most `longest` frames, and whether it reaches the clip's end.
@@ -113,11 +117,6 @@ class TokenPool:
         if share**2 >= self.settings.keep_label:
             return condition
         return other if 1 - share**2 >= self.settings.keep_label else Condition()
-
-    @torch.inference_mode()
-    def _tokens(self, features: Tensor) -> Tensor:
-        model = self.tokenizer.model
-        return model.encode(features[None].to(model.mean))[0].cpu().clone()
 
 
 def _uniform(generator: torch.Generator) -> float:

@@ -16,7 +16,7 @@ from motion_gpt.decoder import Decoder
 from motion_gpt.models.motion_gpt import MotionGpt
 from motion_gpt.ngrams import fit_token_models
 from motion_gpt.scoring import score
-from motion_gpt.training.clips import LabelledClips, clip_tokens
+from motion_gpt.training.clips import LabelledClips, tokens_of
 from motion_gpt.vocabulary import Condition
 from motion_tokenizer.tokenizer import MotionTokenizer
 
@@ -31,14 +31,20 @@ class ClipTokens:
 
     @staticmethod
     def of(clips: LabelledClips, tokenizer: MotionTokenizer, cuts: Sequence[int] = (0,)) -> ClipTokens:
-        """Tokenise clips, each as often as there are cuts (see `clip_tokens`)."""
+        """Tokenise clips, each as often as there are cuts: frames left out at the end, for another grid of tokens."""
         numbers = [number for _ in cuts for number in range(len(clips))]
-        tokens = [clip_tokens(clips.clips.clip(number), tokenizer, cut) for cut in cuts for number in range(len(clips))]
+        cut_clips = [clip[: len(clip) - cut] for cut in cuts for clip in clips.clips.clips()]
+        tokens = tokens_of(cut_clips, tokenizer)
         return ClipTokens(
             tuple(tokens),
             tuple(clips.conditions[number] for number in numbers),
             tuple(clips.clips.identities[number] for number in numbers),
         )
+
+
+def counting_cuts(tokenizer: MotionTokenizer) -> tuple[int, int]:
+    """Where the grid of tokens lies for the models that count: as it is, and half a token earlier."""
+    return 0, tokenizer.frames_per_token // 2
 
 
 class Validator:
@@ -47,13 +53,13 @@ class Validator:
     Args:
         held_out: the validation split.
         trained: the training split; as many clips as are held out are scored, evenly spaced. All of it, with the grid
-            of tokens in every place, is what the counting models count.
+            of tokens in two places, is what the counting models count.
         tokenizer: makes the tokens.
     """
 
     def __init__(self, held_out: LabelledClips, trained: LabelledClips, tokenizer: MotionTokenizer) -> None:
         self.held_out = ClipTokens.of(held_out, tokenizer)
-        every = ClipTokens.of(trained, tokenizer, range(tokenizer.frames_per_token))
+        every = ClipTokens.of(trained, tokenizer, counting_cuts(tokenizer))
         wanted = torch.linspace(0, len(trained) - 1, min(len(trained), len(held_out))).long().tolist()
         self.trained = ClipTokens(
             tuple(every.tokens[n] for n in wanted), tuple(every.conditions[n] for n in wanted), ()

@@ -91,3 +91,14 @@ def test_the_space_of_motion_gives_back_what_it_holds() -> None:
 def test_stretches_longer_than_a_clip_are_none() -> None:
     assert stretches_of(CLIPS, 300, 10).shape == (0, 300, 515)
     assert stretches_of(CLIPS, 200, 10).shape == (6, 200, 515)
+
+
+def test_means_over_tokens_leave_jitter_out() -> None:
+    space = MotionSpace.fit(CLIPS, 4)
+    clips = torch.stack(CLIPS)
+    jittery = clips + 0.3 * torch.randn(clips.shape, generator=torch.Generator().manual_seed(0))
+    differences = []
+    for together in (1, 4):
+        stretch = StretchFeatures.fit(space, clips, together)
+        differences.append(float((stretch(jittery) - stretch(clips))[:, 8:].norm()))
+    assert differences[1] < 0.5 * differences[0]
