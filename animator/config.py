@@ -55,8 +55,8 @@ class RuntimeConfig:
 
 
 @dataclass
-class AnimateConfig(RuntimeConfig):
-    """Settings of `xnemo animate`."""
+class RenderConfig(RuntimeConfig):
+    """How motion becomes a video; the commands that draw have these."""
 
     renderer: str = key(
         "auto",
@@ -77,6 +77,14 @@ class AnimateConfig(RuntimeConfig):
         None, "frames that neighbouring windows share; null: the sampler's (diffusion only)", minimum=0
     )
     portrait_face: str = key("largest", "which face of the portrait: 'largest', or an index from the left, from 0")
+    crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
+    face: FaceConfig = key(FaceConfig, "faces")
+
+
+@dataclass
+class AnimateConfig(RenderConfig):
+    """Settings of `xnemo animate`."""
+
     start: float = key(0.0, "where in the driving clip to start, in seconds; the sound is mono if not 0", minimum=0)
     seconds: float | None = key(None, "how much of the driving clip to use; null: all of it", minimum=0.04)
     model_fps: float | None = key(
@@ -94,8 +102,6 @@ class AnimateConfig(RuntimeConfig):
         maximum=240,
     )
     sound: bool = key(True, "keep the driving clip's sound")
-    crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
-    face: FaceConfig = key(FaceConfig, "faces")
 
 
 @dataclass

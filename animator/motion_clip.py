@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -237,7 +237,11 @@ class MotionClip:
 
     @staticmethod
     def interpolate(
-        start: MotionClip, end: MotionClip, frames: int, mode: Literal["linear", "slerp"] = "linear"
+        start: MotionClip,
+        end: MotionClip,
+        frames: int,
+        mode: Literal["linear", "slerp"] = "linear",
+        easing: Callable[[Tensor], Tensor] | None = None,
     ) -> MotionClip:
         """A transition from the last frame of `start` to the first frame of `end`.
 
@@ -250,6 +254,8 @@ class MotionClip:
             end: clip or key frame to go to.
             frames: length of the result, at least 2; both key frames are part of it.
             mode: "linear" or "slerp".
+            easing: maps the share of time that has passed to the share of the way, both from 0 to 1, (frames, 1);
+                None is constant speed.
         Returns:
             A clip of `frames` frames; the first is given, so `t0` is 1 where there are frames in between.
         Raises:
@@ -260,6 +266,8 @@ class MotionClip:
             raise ValueError(f"a transition has at least its two key frames, not {frames}")
         _check_same_encoder(start, end)
         weight = torch.linspace(0, 1, frames)[:, None]
+        if easing is not None:
+            weight = easing(weight)
         a, b = start.latents[-1:], end.latents[:1]
         if mode == "linear":
             latents = torch.lerp(a, b, weight)

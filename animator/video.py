@@ -235,6 +235,7 @@ class VideoWriter:
         audio_from: a file whose sound is taken along, AAC unchanged, other codecs as AAC; counted from its first
             picture and cut to the length of the pictures (to a packet, about 1/40 s). Without sound in it, or None,
             the video is silent.
+        audio_until: end the sound at this time already, in seconds.
         crf: constant rate factor of x264: 0 is lossless, 18 hardly visible, 51 worst.
     Raises:
         XNeMoError: the path cannot be written (on entering), `audio_from` cannot be read (on entering), the disk is
@@ -242,7 +243,12 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | Path, fps: float | Fraction, audio_from: str | Path | None = None, crf: int = 18
+        self,
+        path: str | Path,
+        fps: float | Fraction,
+        audio_from: str | Path | None = None,
+        crf: int = 18,
+        audio_until: float | Fraction | None = None,
     ) -> None:
         if not 0 < fps <= 1000:
             raise ValueError(f"fps must be above 0 and at most 1000, not {fps}")
@@ -252,6 +258,7 @@ class VideoWriter:
         self._rate = exact_rate(fps)
         self._crf = crf
         self._audio_from = None if audio_from is None else Path(audio_from)
+        self._audio_until = None if audio_until is None else Fraction(audio_until)
         self._audio: AudioTrack | None = None
         self._cleanup = ExitStack()
         self._temporary: Path | None = None
@@ -335,7 +342,8 @@ class VideoWriter:
         self._frames += 1
         output.mux(self._video.encode(frame))
         if self._audio is not None:
-            self._audio.write_until(output, self._frames / self._rate)
+            shown = self._frames / self._rate
+            self._audio.write_until(output, shown if self._audio_until is None else min(shown, self._audio_until))
 
     def _finish(self) -> None:
         if self._output is None:

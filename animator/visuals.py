@@ -17,6 +17,7 @@ Picture = NDArray[np.uint8]
 
 BACKGROUND = (24, 24, 27)
 INK = (228, 228, 231)
+MARK = (245, 158, 11)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,20 @@ def fit(picture: Picture, width: int, height: int) -> Picture:
     scaled = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     canvas.paste(scaled, ((width - size[0]) // 2, (height - size[1]) // 2))
     return np.asarray(canvas)
+
+
+def framed(picture: Picture, share: float = 0.02) -> Picture:
+    """A copy of a picture with a coloured frame, whose width is a share of the picture's height."""
+    width = max(2, round(share * picture.shape[0]))  # colour has half of the resolution in a video
+    marked = np.empty_like(picture)
+    marked[:] = MARK
+    marked[width:-width, width:-width] = picture[width:-width, width:-width]
+    return marked
+
+
+def dimmed(picture: Picture, share: float = 0.35) -> Picture:
+    """A copy of a picture at a share of its brightness."""
+    return (picture * share).astype(np.uint8)
 
 
 def side_by_side(tiles: Sequence[tuple[str, Picture]], side: int) -> Picture:

@@ -14,9 +14,10 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from animator.builders import load_pipeline
-from animator.config import AnimateConfig, FaceConfig, RuntimeConfig
+from animator.config import AnimateConfig, FaceConfig, RenderConfig, RuntimeConfig
 from animator.errors import XNeMoError
 from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
@@ -77,8 +78,8 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         XNeMoError: anything that the user can mend.
     """
     started = time.monotonic()
-    _check_output(output, portrait, driving)
-    _check_sampler(config)
+    check_output(output, portrait, driving)
+    check_sampler(config)
     with ExitStack() as stack:
         source: MotionClip | VideoReader
         if driving.endswith(SUFFIX):
@@ -94,7 +95,7 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         # Opened before the long work, so that a folder that cannot be written is found out at once.
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
         pipeline = load_pipeline(config)
-        _chosen_renderer(pipeline, config)
+        chosen_renderer(pipeline, config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
         pictures = prepare_portrait(pipeline, portrait, config, detector)
         if isinstance(source, MotionClip):
@@ -127,12 +128,14 @@ def chosen_frames(source: MotionClip | VideoReader, start: float, seconds: float
 def cut(motion: MotionClip, first: int, stop: int | None) -> MotionClip:
     """Frames `first` to `stop` of a clip, with f_rts relative to the first of them."""
     part = motion[first:stop]
-    if first == 0:
-        return part
+    return part if first == 0 else relative_to(part, part.boxes[0])
+
+
+def relative_to(motion: MotionClip, origin: Tensor) -> MotionClip:
+    """The same motion with f_rts relative to another frame, whose triplet is `origin`, (3,)."""
     # (dx, dy) and s are measured in sides of the reference face, so the new reference divides what it is.
-    origin = part.boxes[0]
-    boxes = torch.cat([part.boxes[:, :2] - origin[:2], part.boxes[:, 2:]], dim=1) / origin[2]
-    return replace(part, boxes=boxes, crop=None)
+    boxes = torch.cat([motion.boxes[:, :2] - origin[:2], motion.boxes[:, 2:]], dim=1) / origin[2]
+    return replace(motion, boxes=boxes, crop=None)
 
 
 def sound_from(video: str, start: float, stack: ExitStack) -> Path:
@@ -192,7 +195,7 @@ def at_model_rate(
 
 
 def prepare_portrait(
-    pipeline: XNeMoPipeline, portrait: str, config: AnimateConfig, detector: FaceDetector
+    pipeline: XNeMoPipeline, portrait: str, config: RenderConfig, detector: FaceDetector
 ) -> PortraitPictures:
     """Find the portrait's face and cut the picture to what the pipeline takes."""
     side = pipeline.config.image_size
@@ -213,10 +216,10 @@ def prepare_portrait(
 
 
 def render(
-    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, config: AnimateConfig
+    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, config: RenderConfig
 ) -> Iterator[NDArray[np.uint8]]:
     """Render with the renderer that the settings, or else the weights, choose; yields uint8 (n, H, W, 3)."""
-    if _chosen_renderer(pipeline, config) == "gan":
+    if chosen_renderer(pipeline, config) == "gan":
         return pipeline.stream_preview(pictures, motion)
     return pipeline.stream(
         pictures,
@@ -230,21 +233,25 @@ def render(
     )
 
 
-def _check_sampler(config: AnimateConfig) -> None:
-    """What the pipeline would refuse only after the clip has been read."""
+def check_sampler(config: RenderConfig) -> None:
+    """Refuse what the pipeline would refuse only after the clip has been read.
+
+    Raises:
+        XNeMoError: settings of the sampler that cannot be, or a decoder that it does not read.
+    """
     sampler = choose_sampler(config.sampler, steps=config.steps, guidance_scale=config.guidance_scale)
     if config.tiny_vae is not None and sampler.decoder != "tiny":
         raise XNeMoError("tiny_vae: is read only by sampler.decoder=tiny; add that, or leave it out")
 
 
-def _chosen_renderer(pipeline: XNeMoPipeline, config: AnimateConfig) -> str:
+def chosen_renderer(pipeline: XNeMoPipeline, config: RenderConfig) -> str:
     """The renderer that the settings, or else the weights, choose.
 
     Raises:
         XNeMoError: it is the GAN head, and settings ask for something of diffusion.
     """
     renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
-    plain = AnimateConfig()
+    plain = RenderConfig()
     asked = [f"{name}=" for name in SAMPLING_KEYS if getattr(config, name) != getattr(plain, name)]
     if renderer == "gan" and asked:
         other = "take renderer=diffusion" if pipeline.unet else "name weights with a diffusion model by weights=FOLDER"
@@ -252,7 +259,12 @@ def _chosen_renderer(pipeline: XNeMoPipeline, config: AnimateConfig) -> str:
     return str(renderer)
 
 
-def _check_output(output: Path, *inputs: str) -> None:
+def check_output(output: Path, *inputs: str) -> None:
+    """Refuse an output that is no mp4, or is one of the inputs.
+
+    Raises:
+        XNeMoError: it is.
+    """
     if output.suffix.lower() != ".mp4":
         raise XNeMoError(f"{output}: the result is an mp4; name a file that ends in .mp4")
     for path in inputs:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from animator.builders import load_pipeline
+from animator.config import RuntimeConfig
 from animator.errors import XNeMoError
 from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX as MOTION_SUFFIX
@@ -38,6 +39,21 @@ def token_name(path: str | Path) -> str:
     return name.removesuffix(TOKEN_SUFFIX) if name.endswith(TOKEN_SUFFIX) else motion_name(path)
 
 
+def load_pipeline_for(tokenizer: MotionTokenizer, runtime: RuntimeConfig) -> XNeMoPipeline:
+    """Load the animator's weights that the settings name, and insist that the tokenizer was trained for them.
+
+    Raises:
+        XNeMoError: as `load_pipeline`, or another motion encoder (the message names both).
+    """
+    pipeline = load_pipeline(runtime)
+    if pipeline.encoder_id != tokenizer.encoder_id:
+        raise XNeMoError(
+            f"these weights have motion encoder {pipeline.encoder_id}, but the tokenizer was trained for "
+            f"{tokenizer.encoder_id}; name weights=FOLDER and tokenizer_weights=FOLDER that belong together"
+        )
+    return pipeline
+
+
 class TokenDesk:
     """The tokenizer, and the animator's weights as soon as something needs them.
 
@@ -60,13 +76,7 @@ class TokenDesk:
 
     @cached_property
     def _pipeline(self) -> XNeMoPipeline:
-        pipeline = load_pipeline(self.config)
-        if pipeline.encoder_id != self.tokenizer.encoder_id:
-            raise XNeMoError(
-                f"these weights have motion encoder {pipeline.encoder_id}, but the tokenizer was trained for "
-                f"{self.tokenizer.encoder_id}; name weights=FOLDER and tokenizer_weights=FOLDER that belong together"
-            )
-        return pipeline
+        return load_pipeline_for(self.tokenizer, self.config)
 
     @cached_property
     def _detector(self) -> FaceDetector:
