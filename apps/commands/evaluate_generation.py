@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from apps.verb import Context, Option, UsageError, Verb
+from apps.verb import Context, Option, Verb
 from motion_gpt.evaluation.config import EvaluateGenerationConfig
 
 DEFAULT_FOLDER = "outputs/evaluate_generation"
@@ -19,11 +19,12 @@ def run(
     from animator.dataset import MotionDataset
     from animator.evaluation.report import plain
     from apps.commands.demo import demo_portrait
+    from apps.evaluation import limit_of
     from motion_gpt.evaluation.examples import Stage, draw_examples
     from motion_gpt.evaluation.protocol import evaluate_generation
     from motion_gpt.evaluation.report import write_report
 
-    limit = _limit(options.limit)
+    limit = limit_of(options)
     stage = None
     if config.examples.clips:
         # First, because measuring takes minutes, and a wrong portrait shall be told at once.
@@ -40,14 +41,6 @@ def summary(result: dict[str, Any]) -> str:
     from motion_gpt.evaluation.report import markdown
 
     return markdown(result["report"]) + "\n" + "\n".join(result["files"].values())
-
-
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--limit {text}: must be a whole number, at least 1")
-    return int(text)
 
 
 VERB = Verb(

@@ -48,7 +48,7 @@ class EvaluateGenerationConfig(RuntimeConfig):
     samples: int = key(
         4, "continuations of each prefix; the first one counts, all of them for multimodality", minimum=1
     )
-    dimensions: int = key(16, "principal components of the motion latent that clip features are made of", minimum=2)
+    dimensions: int = key(8, "principal components of the motion latent that clip features are made of", minimum=2)
     splits: int = key(20, "splits of the prefixes in two halves, of which distances are averages", minimum=1)
     rollout_seconds: float = key(60.0, "length of the rollouts that show drift; 0: none", minimum=0)
     rollouts: int = key(12, "at most so many rollouts, of the first prefixes of the held-out clips", minimum=1)

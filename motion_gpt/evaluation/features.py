@@ -90,6 +90,31 @@ class StretchFeatures:
         return torch.cat([means.mean(dim=-2), means.std(dim=-2), velocity.std(dim=-2)], dim=-1) / self.scale
 
 
+@dataclass(frozen=True, eq=False)
+class ChangeFeatures:
+    """How a continuation differs from its prefix: the difference of the features of both.
+
+    What is real motion, but not this motion going on, such as the prefix played backwards, shows here alone.
+
+    Attributes:
+        features: of a stretch.
+        scale: standard deviation of each difference over real training stretches, (3 K,).
+    """
+
+    features: StretchFeatures
+    scale: Tensor
+
+    @staticmethod
+    def fit(features: StretchFeatures, stretches: Tensor, prefix: int) -> ChangeFeatures:
+        """Fit real training stretches (N, P + F, 515), N at least 2, of which P = `prefix` frames are given."""
+        plain = ChangeFeatures(features, torch.ones(()))(stretches[:, :prefix], stretches[:, prefix:])
+        return ChangeFeatures(features, plain.std(dim=0).clamp(min=_LEAST))
+
+    def __call__(self, prefixes: Tensor, continued: Tensor) -> Tensor:
+        """Prefixes (N, P, 515) and their continuations (N, F, 515) to (N, 3 K)."""
+        return (self.features(continued) - self.features(prefixes)) / self.scale
+
+
 def stretches_of(clips: Sequence[Tensor], frames: int, stride: int) -> Tensor:
     """All stretches of clips, each `stride` frames after the other, (N, frames, 515); N may be 0."""
     parts = [clip.unfold(0, frames, stride).transpose(1, 2) for clip in clips if len(clip) >= frames]

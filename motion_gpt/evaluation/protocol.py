@@ -29,7 +29,7 @@ from motion_gpt.evaluation.dynamics import (
     speeds,
 )
 from motion_gpt.evaluation.emotion import emotion_report
-from motion_gpt.evaluation.features import MotionSpace, StretchFeatures, stretches_of
+from motion_gpt.evaluation.features import ChangeFeatures, MotionSpace, StretchFeatures, stretches_of
 from motion_gpt.training.clips import LabelledClips, tokens_of
 from motion_gpt.training.validation import ClipTokens, held_out_bits
 from motion_gpt.weights import find_gpt, load_gpt
@@ -65,6 +65,9 @@ COLUMNS = (
     Column("frechet", "Fréchet", "distance of clip features from those of real continuations of other seconds"),
     Column("frechet_spread", "±", "standard deviation of it over the splits"),
     Column("frechet_slow", "Fréchet, slow", "the same of means over a token's frames, without the jitter of frames"),
+    Column(
+        "frechet_change", "Fréchet of change", "of how means over tokens, their spread and speed differ from the prefix"
+    ),
     Column("mmd", "MMD² × 100", "the same by a kernel, unbiased: 0 is no difference, it may be a little below"),
     Column("diversity", "diversity", "mean distance of two continuations of different prefixes"),
     Column("multimodality", "multimodality", "mean distance of two continuations of one prefix"),
@@ -96,6 +99,29 @@ class Evaluation:
     subject: Subject
 
 
+@dataclass(frozen=True, eq=False)
+class _Measures:
+    """What continuations are compared by: all frames, means over tokens, and how these change from the prefix on."""
+
+    features: StretchFeatures
+    slow: StretchFeatures
+    change: ChangeFeatures
+
+    @staticmethod
+    def fit(config: EvaluateGenerationConfig, subject: Subject, prefix: int, frames: int) -> _Measures:
+        clips = subject.trained.clips.clips()
+        stretches = stretches_of(clips, prefix + frames, frames)
+        if len(stretches) < 2:
+            raise XNeMoError(
+                f"fewer than two training stretches of {(prefix + frames) / subject.tokenizer.fps:g} s; take less with "
+                "prefix_seconds= and seconds="
+            )
+        plain = stretches_of(clips, frames, frames)
+        stride = subject.tokenizer.frames_per_token
+        features, slow = (StretchFeatures.fit(subject.space, plain, together) for together in (1, stride))
+        return _Measures(features, slow, ChangeFeatures.fit(slow, stretches, prefix))
+
+
 def evaluate_generation(config: EvaluateGenerationConfig, dataset: Path, limit: int | None = None) -> Evaluation:
     """Measure a generator on the validation split of a dataset, beside real motion and baselines.
 
@@ -112,18 +138,12 @@ def evaluate_generation(config: EvaluateGenerationConfig, dataset: Path, limit: 
     opened = MotionDataset.open(dataset)
     subject = Subject.read(config, opened)
     frames = round(config.seconds * subject.tokenizer.fps)
-    training = stretches_of(subject.trained.clips.clips(), frames, frames)
-    if len(training) < 2:
-        raise XNeMoError(
-            f"{dataset}: has fewer than two training stretches of {config.seconds:g} s; take less, seconds="
-        )
-    stride = subject.tokenizer.frames_per_token
-    features, slow = (StretchFeatures.fit(subject.space, training, together) for together in (1, stride))
     cases = _cases(config, subject, frames, limit)
+    measures = _Measures.fit(config, subject, len(cases[0].prefix), frames)
     baselines = baselines_of(config, subject)
     continued = continue_all(config, subject, cases, baselines, frames)
     seams = SeamReference.of(subject.held_out.clips.clips())
-    methods = _methods(config, subject, cases, continued, features, slow, seams)
+    methods = _methods(config, subject, cases, continued, measures, seams)
     rollouts: dict[str, Tensor] = {}
     if config.rollout_seconds >= _DRIFT_SECONDS:
         chosen = _firsts(cases, config.rollouts if limit is None else min(limit, config.rollouts))
@@ -173,14 +193,16 @@ def _methods(
     subject: Subject,
     cases: Sequence[Case],
     continued: dict[str, Tensor],
-    features: StretchFeatures,
-    slow: StretchFeatures,
+    measures: _Measures,
     seams: SeamReference,
 ) -> dict[str, Figures]:
     """All figures that come from continuations."""
     fps = subject.tokenizer.fps
-    vectors = {name: features(clips) for name, clips in continued.items()}
-    real, slow_real = vectors[REAL][:, 0], slow(continued[REAL][:, 0])
+    vectors = {name: measures.features(clips) for name, clips in continued.items()}
+    truth = continued[REAL][:, 0]
+    real, slow_real = vectors[REAL][:, 0], measures.slow(truth)
+    prefixes = torch.stack([case.prefix for case in cases])
+    changed = measures.change(prefixes, truth)
     width = median_distance(real) if len(real) > 1 else 1.0
     splits = list(halves([case.clip for case in cases], config.splits, config.seed))
     typical = float(speeds(continued[REAL]).median())
@@ -193,7 +215,8 @@ def _methods(
         tokens = [clip[-new:] for clip in tokens_of(joined, subject.tokenizer)]
         methods[name] = {
             **_distances(real, own[:, 0], splits, width),
-            "frechet_slow": _distances(slow_real, slow(first), splits, width)["frechet"],
+            "frechet_slow": _mean_frechet(slow_real, measures.slow(first), splits),
+            "frechet_change": _mean_frechet(changed, measures.change(prefixes, first), splits),
             "diversity": diversity(own[:, 0]),
             "multimodality": multimodality(own) if own.shape[1] > 1 else (None if name == REAL else 0.0),
             "speed": float(speeds(first).mean()) / max(mean_speed, 1e-12),
@@ -216,6 +239,12 @@ def _distances(real: Tensor, own: Tensor, splits: Sequence[tuple[Tensor, Tensor]
         "frechet_spread": float(distances.std(correction=0)),
         "mmd": 100 * sum(kernels) / len(kernels),
     }
+
+
+def _mean_frechet(real: Tensor, own: Tensor, splits: Sequence[tuple[Tensor, Tensor]]) -> float | None:
+    """The mean over the splits alone."""
+    found = [frechet(real[a], own[b]) for a, b in splits if len(a) > 1]
+    return sum(found) / len(found) if found else None
 
 
 def _drift(subject: Subject, rollouts: dict[str, Tensor]) -> dict[str, Any] | None:

@@ -17,7 +17,17 @@ from animator.files import atomic_path
 from motion_gpt.evaluation.examples import Example
 
 FILES = ("report.json", "report.md", "report.html")
-_PLOTTED = ("frechet", "frechet_slow", "mmd", "diversity", "multimodality", "seam_jerk", "still", "bits")
+_PLOTTED = (
+    "frechet",
+    "frechet_slow",
+    "frechet_change",
+    "mmd",
+    "diversity",
+    "multimodality",
+    "seam_jerk",
+    "still",
+    "bits",
+)
 _DRIFT = {"frechet": "Fréchet distance", "variance": "variance over real", "speed": "speed over real"}
 _STYLE = """
 :root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from motion_gpt.evaluation.cases import cut_cases
+from motion_gpt.evaluation.distances import frechet
 from motion_gpt.evaluation.dynamics import (
     SeamReference,
     drift_figures,
@@ -15,7 +16,7 @@ from motion_gpt.evaluation.dynamics import (
     self_transitions,
     speeds,
 )
-from motion_gpt.evaluation.features import MotionSpace, StretchFeatures, stretches_of
+from motion_gpt.evaluation.features import ChangeFeatures, MotionSpace, StretchFeatures, stretches_of
 from tests.motion_tokenizer.tiny import features
 
 CLIPS = list(features(6, 200))
@@ -102,3 +103,14 @@ def test_means_over_tokens_leave_jitter_out() -> None:
         stretch = StretchFeatures.fit(space, clips, together)
         differences.append(float((stretch(jittery) - stretch(clips))[:, 8:].norm()))
     assert differences[1] < 0.5 * differences[0]
+
+
+def test_change_knows_a_replay_from_a_continuation() -> None:
+    space = MotionSpace.fit(CLIPS, 2)
+    stretches = stretches_of(list(features(60, 150)), 150, 150)
+    change = ChangeFeatures.fit(StretchFeatures.fit(space, stretches[:, 50:], 4), stretches, 50)
+    prefix, true = stretches[:, :50], stretches[:, 50:]
+    replay = torch.cat([prefix.flip(1), prefix], dim=1)
+    a, b = slice(0, 30), slice(30, 60)
+    real = change(prefix, true)
+    assert frechet(real[a], real[b]) < 0.5 * frechet(real[a], change(prefix, replay)[b])
