@@ -165,7 +165,7 @@ def evaluate_generation(config: EvaluateGenerationConfig, dataset: Path, limit: 
             "samples": config.samples,
         },
         "columns": [asdict(column) for column in COLUMNS],
-        "methods": methods,
+        "ways": methods,
         "seam_of_real_clips": {"jerk_p95": limits[0], "jump_p95": limits[1]},
         "drift": _drift(subject, rollouts),
         "emotion": _emotions(config, subject, limit),

@@ -114,7 +114,7 @@ def _about(report: dict[str, Any]) -> str:
 def _continuation_rows(report: dict[str, Any]) -> list[list[str]]:
     columns = report["columns"]
     rows = [["", *(column["label"] for column in columns)]]
-    for name, figures in report["methods"].items():
+    for name, figures in report["ways"].items():
         rows.append([_words(name), *(_number(figures.get(column["key"]), column["digits"]) for column in columns)])
     return rows
 
@@ -161,7 +161,7 @@ def _bars(report: dict[str, Any]) -> Figure:
         axes = figure.add_subplot(-(-len(columns) // 3), 3, number)
         known = {
             _words(name): value
-            for name, figures in report["methods"].items()
+            for name, figures in report["ways"].items()
             if (value := figures.get(column["key"])) is not None
         }
         axes.barh(list(known), list(known.values()), color=["#dc2626" if n == "real" else "#2563eb" for n in known])

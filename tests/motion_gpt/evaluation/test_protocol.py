@@ -86,7 +86,7 @@ def test_the_report_compares_the_generator_with_real_motion_and_every_baseline(
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
     report = result["report"]
-    methods = report["methods"]
+    methods = report["ways"]
     assert methods.keys() == METHODS
     assert report["data"]["cases"] == 4
     # What holds whatever the weights are.
