@@ -15,7 +15,7 @@ from motion_gpt.vocabulary import Condition, Vocabulary
 from motion_tokenizer.tokenizer import MotionTokenizer
 from motion_tokenizer.training.clips import FeatureClips, read_clips
 
-_TOGETHER = 32  # clips encoded at once
+_FRAMES_TOGETHER = 8192  # encoded at once, padding included, unless a single clip is longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +137,15 @@ def tokens_of(clips: Sequence[Tensor], tokenizer: MotionTokenizer) -> list[Tenso
         (n, levels) of each, int64, on the CPU.
     """
     model, stride = tokenizer.model, tokenizer.frames_per_token
-    together = _TOGETHER if model.config.causal else 1
+    together = _FRAMES_TOGETHER if model.config.causal else 0
     padded = [torch.cat([clip[:1].expand(-len(clip) % stride, -1), clip]) for clip in clips]
     order = sorted(range(len(clips)), key=lambda number: len(padded[number]))
     tokens: dict[int, Tensor] = {}
-    for first in range(0, len(order), together):
-        numbers = order[first : first + together]
-        longest = len(padded[numbers[-1]])
+    while order:
+        # From the longest on, as many as fit beside it.
+        longest = len(padded[order[-1]])
+        count = max(1, together // longest)
+        numbers, order = order[-count:], order[:-count]
         batch = [torch.cat([padded[n], padded[n][-1:].expand(longest - len(padded[n]), -1)]) for n in numbers]
         encoded = model.encode(torch.stack(batch).to(model.mean)).cpu()
         for number, row in zip(numbers, encoded, strict=True):

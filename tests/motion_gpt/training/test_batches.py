@@ -9,16 +9,19 @@ import pytest
 import torch
 
 from animator.dataset import MotionDataset
+from animator.motion_clip import MotionClip
 from motion_gpt.training.batches import IGNORED, BatchSampler, corrupt, drop_conditions
-from motion_gpt.training.clips import LabelledClips, draw_weights, read_labelled_clips
+from motion_gpt.training.clips import LabelledClips, draw_weights, read_labelled_clips, tokens_of
 from motion_gpt.training.config import ConditionDropoutConfig, CorruptionConfig, TrainGptConfig
 from motion_gpt.training.losses import Neighbours
 from motion_gpt.training.pool import TokenPool
 from motion_gpt.vocabulary import CONDITION_ROWS, Condition, Vocabulary
+from motion_tokenizer.features import from_features, to_features
 from motion_tokenizer.tokenizer import MotionTokenizer
 from motion_tokenizer.training.clips import FeatureClips
 from tests.motion_gpt.toy import toy_tokenizer
 from tests.motion_gpt.training.conftest import Settings
+from tests.motion_tokenizer.tiny import motion, tokenizer
 
 
 def sampler(config: TrainGptConfig) -> BatchSampler:
@@ -156,3 +159,13 @@ def test_shuffled_labels_are_the_same_labels_on_other_clips(settings: Settings) 
     assert Counter(shuffled.conditions) == Counter(clips.conditions)
     assert shuffled.conditions != clips.conditions
     assert torch.equal(shuffled.labelled, clips.labelled)
+
+
+def test_clips_are_tokenised_together_as_they_are_alone() -> None:
+    speaker = tokenizer("tokenizer.search=4")
+    lengths = [37, 9, 64, 64, 150, 4]
+    clips = [to_features(m.latents, m.boxes) for m in (motion(n, seed) for seed, n in enumerate(lengths))]
+    for clip, tokens in zip(clips, tokens_of(clips, speaker), strict=True):
+        latents, boxes = from_features(clip)
+        alone = speaker.encode(MotionClip(latents, boxes, 25.0, speaker.encoder_id))
+        assert torch.equal(tokens, alone.tokens)
