@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, repeat
 from pathlib import Path
@@ -38,7 +38,7 @@ def write_continuations(
         left = _given_pictures(given) if given.reader is not None else repeat(portrait)
         shown = zip(range(count), left, *(chain.from_iterable(reader.chunks()) for reader in readers), strict=False)
 
-        def pictures() -> Iterator[Picture]:
+        def pictures() -> Generator[Picture, None, None]:
             for frame, source, *results in tqdm(shown, total=count, desc="side by side", unit="frame"):
                 made_up = frame >= t0
                 label = "portrait" if given.reader is None else "given, ended" if made_up else "given"
@@ -81,7 +81,7 @@ def write_grid(
         # Few at a time, for each of the readers holds as many.
         shown = zip(*(chain.from_iterable(reader.chunks(8)) for reader in readers), strict=True)
 
-        def pictures() -> Iterator[Picture]:
+        def pictures() -> Generator[Picture, None, None]:
             for frames in tqdm(shown, total=count, desc="laying out", unit="frame"):
                 tiles = [(label, frame) for (label, _), frame in zip(videos, frames, strict=True)]
                 rows = [side_by_side(tiles[first : first + columns], side) for first in range(0, len(tiles), columns)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -261,7 +261,7 @@ def motion_path(text: str) -> Path:
 
 def draw(
     pipeline: XNeMoPipeline, pictures: PortraitPictures, pieces: Iterable[MotionClip], frames: int, config: RenderConfig
-) -> Iterator[Frames]:
+) -> Generator[Frames, None, None]:
     """Draw a clip that comes in pieces.
 
     The GAN head draws the pieces as they come, in memory that does not grow. The diffusion model looks at the whole
@@ -313,7 +313,7 @@ class Written:
 
 def write_video(
     output: Path,
-    frames: Iterable[Frames],
+    frames: Generator[Frames, None, None],
     rate: float | Fraction,
     config: RenderConfig,
     sound: str | Path | None = None,
@@ -332,7 +332,11 @@ def write_video(
         XNeMoError: the file cannot be written.
     """
     count, height, width = 0, 0, 0
-    with VideoWriter(output, rate, audio_from=sound, crf=config.crf, audio_until=sound_until) as writer:
+    # Closed, so that no progress bar is left open behind an error of the writer, or an interruption.
+    with (
+        VideoWriter(output, rate, audio_from=sound, crf=config.crf, audio_until=sound_until) as writer,
+        closing(frames),
+    ):
         for pictures in frames:
             writer.write(pictures)
             count += len(pictures)

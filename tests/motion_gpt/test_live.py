@@ -55,7 +55,7 @@ def test_memory_does_not_grow_with_the_driving() -> None:
 
     heard(live, tiny.motion(300))  # 250 frames are remembered, 29 tokens of each grid
     early = held()
-    heard(live, tiny.motion(224, seed=1))  # a whole number of slides: the windows hold as many tokens as before
+    heard(live, tiny.motion(56, seed=1))  # a whole number of slides: the windows hold as many tokens as before
     assert held() == early
 
 
