@@ -8,10 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from animator.config import ExtractConfig
 from animator.config_loader import load_config
 from animator.dataset import MotionDataset
 from animator.errors import XNeMoError
+from animator.extraction import local
 from animator.extraction.encoding import load_encoder
 from animator.extraction.reading import ReadSettings, open_clip
 from animator.extraction.sources import ClipSource, assign_splits, list_clips
@@ -73,36 +72,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@contextmanager
-def killing_workers(times: int) -> Iterator[list[int]]:
-    """Kill the first so many reading processes that this process starts."""
+def kill_workers(monkeypatch: pytest.MonkeyPatch, clip: str, times: int) -> list[int]:
+    """Kill (SIGKILL) the first so many processes that are given a clip, as soon as they have it; lists their ids."""
     killed: list[int] = []
-    over = threading.Event()
+    begin = local._Worker.begin
 
-    def watch() -> None:
-        while not over.is_set() and len(killed) < times:
-            for child in psutil.Process().children():
-                with_code = child.cmdline() if child.is_running() else []
-                if "spawn_main" in " ".join(with_code) and child.pid not in killed and _works(child):
-                    os.kill(child.pid, signal.SIGKILL)
-                    killed.append(child.pid)
-            time.sleep(0.002)
+    def begin_and_die(worker: local._Worker, path: Path, attempt: int) -> None:
+        begin(worker, path, attempt)
+        if path.name == clip and len(killed) < times:
+            assert worker.process.pid is not None
+            os.kill(worker.process.pid, signal.SIGKILL)
+            killed.append(worker.process.pid)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
-
-
-def _works(process: psutil.Process) -> bool:
-    """Whether it has a clip: its detector is there and a video is open."""
-    try:
-        return any(file.path.endswith(".mp4") for file in process.open_files())
-    except psutil.Error:
-        return False
+    monkeypatch.setattr(local._Worker, "begin", begin_and_die)
+    return killed
 
 
 def test_latents_are_those_of_the_single_files(whole: Path, videos: Path, xnemo: Command, tmp_path: Path) -> None:
@@ -206,19 +189,21 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert contents(folder) == contents(whole)
 
 
-def test_a_killed_worker_costs_nothing_but_time(whole: Path, videos: Path, xnemo: Command, tmp_path: Path) -> None:
-    with killing_workers(1) as killed:
-        outcome = xnemo("extract", videos, "-o", tmp_path / "dataset", "mirror=true", "audio=true", "device=cpu")
+def test_a_killed_worker_costs_nothing_but_time(
+    whole: Path, videos: Path, xnemo: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = kill_workers(monkeypatch, "ben.mp4", times=1)
+    outcome = xnemo("extract", videos, "-o", tmp_path / "dataset", "mirror=true", "audio=true", "device=cpu")
     assert outcome.code == 0, outcome.err
     assert len(killed) == 1
     assert contents(tmp_path / "dataset") == contents(whole)
 
 
 def test_a_clip_whose_workers_die_is_listed_and_the_others_are_done(
-    videos: Path, xnemo: Command, tmp_path: Path
+    videos: Path, xnemo: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with killing_workers(2) as killed:
-        outcome = xnemo("extract", videos, "-o", tmp_path / "dataset", "engine.workers=1", "--json")
+    killed = kill_workers(monkeypatch, "one.mp4", times=2)
+    outcome = xnemo("extract", videos, "-o", tmp_path / "dataset", "engine.workers=1", "--json")
     assert outcome.code == 1 and len(killed) == 2
     result = json.loads(outcome.out)
     assert list(result["failed"]) == [str(videos / "ann" / "one.mp4")] and result["extracted"] == 3
