@@ -22,9 +22,9 @@ class Sampling:
     temperature: float = key(
         1.0, "above 1 is more varied, below 1 less; 0 always takes the most probable code", minimum=0
     )
-    top_k: int | None = key(100, "draw from so many most probable codes; null: from all", minimum=1)
+    top_k: int | None = key(None, "draw from so many most probable codes; null: from all", minimum=1)
     top_p: float = key(
-        0.95, "draw from the most probable codes that together have this probability; 1: from all", minimum=0, maximum=1
+        1.0, "draw from the most probable codes that together have this probability; 1: from all", minimum=0, maximum=1
     )
     min_p: float = key(
         0.0, "draw from codes at least this times as probable as the best one; 0: from all", minimum=0, maximum=1
