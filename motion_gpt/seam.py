@@ -33,7 +33,11 @@ class SeamSettings:
         10, "frames at the tokenizer's rate over which the difference at the seam fades", minimum=1, maximum=100
     )
     velocity: float = key(
-        1.0, "share of the velocity error that is carried over and fades too; 0: only the offset", minimum=0, maximum=1
+        0.25,
+        "share of the velocity error that is carried over and fades too; most of it is jitter from frame to frame; "
+        "0: only the offset",
+        minimum=0,
+        maximum=1,
     )
     attempts: int = key(
         8,

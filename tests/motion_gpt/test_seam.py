@@ -21,7 +21,7 @@ def test_a_seam_is_smooth_at_both_of_its_ends() -> None:
     time = torch.arange(-2.0, 40)[:, None]
     truth = torch.zeros(42, 515) + 0.3 * time
     decoded = truth + 5 - 0.2 * time
-    seam = Seam(truth[:2], decoded[:2], SeamSettings(fade=10))
+    seam = Seam(truth[:2], decoded[:2], SeamSettings(fade=10, velocity=1))
     joined = torch.cat([truth[:2], seam(decoded[2:])])[:, 0]
     untouched = torch.cat([truth[:2], decoded[2:]])[:, 0]
     # The fade of 5.2 units over 10 frames has a second difference of at most 6 * 5.2 / 100 + 4 * 0.2 / 10.
