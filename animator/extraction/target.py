@@ -91,8 +91,10 @@ class Target:
             finally:
                 with suppress(OSError):
                     lock.unlink()
-                    lock.parent.rmdir()
-                    self.folder.rmdir()
+                    # Without a dataset, the folder of parts says whose the sound is that an unfinished run leaves.
+                    if (self.folder / INDEX).is_file() or list(self.folder.iterdir()) == [lock.parent]:
+                        lock.parent.rmdir()
+                        self.folder.rmdir()
 
     def holds(self, clip: ClipSource) -> bool:
         """Whether a clip, of these bytes and settings, is in the dataset or among the finished parts."""

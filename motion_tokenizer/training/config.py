@@ -51,8 +51,8 @@ class TrainTokenizerConfig:
     )
     searched_steps: int = key(
         0,
-        "last steps, in which encoder and codes stay as they are and the decoder learns to read tokens that "
-        "tokenizer.search has chosen",
+        "where tokenizer.search is above 1: last steps, in which encoder and codes stay as they are and the decoder "
+        "learns to read tokens that are searched for",
         minimum=0,
     )
     pool_vectors_per_code: int = key(16, "vectors a code that k-means starts the codebook from", minimum=1)

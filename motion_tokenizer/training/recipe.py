@@ -85,12 +85,13 @@ def train(
     validator = Validator(held_out, trained, config.losses.boxes)
 
     fresh = config.start_from is None
+    searching = config.tokenizer.search > 1 and model.bottleneck.levels > 0
 
     def step(batch: WindowBatch, rate_factor: float) -> Terms:
         if fresh and state.step == config.unquantised_steps:
             _start_codebook(config, model, averages["tokenizer"], sampler)
         quantised = not fresh or state.step >= config.unquantised_steps
-        searched = model.bottleneck.levels > 0 and state.step >= config.schedule.steps - config.searched_steps
+        searched = searching and state.step >= config.schedule.steps - config.searched_steps
         rate = config.learning_rate * rate_factor
         return _step(config, model, state, batch.to(accelerator.device), accelerator, rate, quantised, searched)
 
@@ -117,8 +118,6 @@ def _check(config: TrainTokenizerConfig) -> None:
             f"unquantised_steps={config.unquantised_steps}: leaves none of the schedule.steps={config.schedule.steps} "
             "for the codebook"
         )
-    if config.searched_steps and config.tokenizer.search == 1:
-        raise XNeMoError(f"searched_steps={config.searched_steps}: nothing is searched with tokenizer.search=1")
 
 
 def _statistics(trained: FeatureClips) -> tuple[Tensor, Tensor]:

@@ -275,7 +275,6 @@ def test_weights_of_another_encoder_are_no_start(dataset_folder: Path, tmp_path:
     [
         (["window=30"], "window=30: must be a multiple of tokenizer.stride=4"),
         (["unquantised_steps=2"], "unquantised_steps=2: leaves none of the schedule.steps=2"),
-        (["searched_steps=1", "tokenizer.search=1"], "searched_steps=1: nothing is searched"),
         (["start_from=absent"], "absent: no tokenizer here"),
         (["dataset=absent"], "absent: no such motion dataset"),
         (["tokenizer.quantizer.kind=fsq", "tokenizer.codes=64"], "fsq_levels"),
