@@ -56,7 +56,7 @@ class LatentConfig(MeasureConfig):
 
     heads: int = key(16, "synthetic heads; a quarter of them is kept from the probes", minimum=4)
     motions: int = key(24, "expressions and poses that every head shows", minimum=4)
-    own: int = key(32, "expressions and poses that each head shows beside those, and no other head", minimum=4)
+    own: int = key(48, "expressions and poses that each head shows beside those, and no other head", minimum=4)
     side: int = key(192, "side of the rendered pictures in pixels", minimum=96, maximum=1024)
     identity_spread: float = key(
         1.0, "standard deviation of the heads' shapes in the model's units; 1 is its population", minimum=0

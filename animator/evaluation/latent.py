@@ -1,9 +1,9 @@
 """Does f_mot hold the motion and not the person? Asked on synthetic heads, where both are known.
 
 Every head shows the same `motions` (for the ordering of distances and the reading of identity) and `own` ones that no
-other head shows (for the probes). A quarter of the heads is kept from the probes, and of their samples only the `own`
-ones are asked about: neither head nor motion was seen before. Beside f_mot stands a yardstick: the same questions asked
-of the 16 x 16 grey pixels of the very crop that the encoder sees.
+other head shows (for the probes). A quarter of the heads is kept from the probes and asked about: neither head nor
+motion was seen before. Beside f_mot stands a yardstick: the same questions asked of the 16 x 16 grey pixels of the very
+crop that the encoder sees.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def evaluate_latent(config: LatentConfig, model: NetworkFile, output: Path) -> d
     folder = output / "records"
     folder.mkdir(parents=True, exist_ok=True)
     render = partial(head_batch, config, model, side, folder)
-    batches = list(tqdm(_batches(render, config), total=config.heads, desc="synthetic heads", unit="head"))
+    left = sum(not _path(config, model, side, folder, number).is_file() for number in range(config.heads))
+    batches = list(tqdm(_batches(render, config, left), total=config.heads, desc="synthetic heads", unit="head"))
     sheet = [Row(f"head {n}", list(batch.examples)) for n, batch in enumerate(batches[:SHEET])]
     write_image(output / "synthetic_heads.jpg", contact_sheet(sheet, side=96))
     crops = np.concatenate([batch.crops for batch in batches])
@@ -121,7 +122,7 @@ def head_batch(config: LatentConfig, model: NetworkFile, side: int, folder: Path
         folder: where the crops are kept.
         number: of the head.
     """
-    path = folder / f"head_{number}_{_key(config, model, side)}.npz"
+    path = _path(config, model, side, folder, number)
     if path.is_file():
         try:
             with np.load(path, allow_pickle=False) as found:
@@ -165,7 +166,7 @@ def ask(
     """All questions to one representation (n, D)."""
     shared = shown < config.motions
     kept = heads >= config.heads - max(1, config.heads // 4)
-    train, asked = ~kept, kept & ~shared
+    train, asked = ~kept & ~shared, kept & ~shared
     r2 = r_squared(fit_linear(x[train], values[train], heads[train])(x[asked]), values[asked])
     half = shown < config.motions // 2
     known = read_out(x[shared], heads[shared], half[shared])
@@ -193,8 +194,9 @@ def grey(crops: NDArray[np.uint8]) -> Array:
     return small.mean(axis=3).reshape(len(crops), -1) / 255
 
 
-def _batches(render: partial[Batch], config: LatentConfig) -> Iterator[Batch]:
-    workers = min(worker_count(config), config.heads)
+def _batches(render: partial[Batch], config: LatentConfig, left: int) -> Iterator[Batch]:
+    """All heads in order, of which so many are not drawn yet."""
+    workers = min(worker_count(config), left)
     if workers <= 1:
         yield from map(render, range(config.heads))
         return
@@ -202,8 +204,8 @@ def _batches(render: partial[Batch], config: LatentConfig) -> Iterator[Batch]:
         yield from executor.map(render, range(config.heads))
 
 
-def _key(config: LatentConfig, model: NetworkFile, side: int) -> str:
-    """Of everything that a head's pictures depend on."""
+def _path(config: LatentConfig, model: NetworkFile, side: int, folder: Path, number: int) -> Path:
+    """The file of a head's crops, named after all that they depend on."""
     chosen = {name: getattr(config, name) for name in ("seed", "motions", "own", "side", "identity_spread")}
     text = json.dumps(chosen | {"model": model.sha256, "crop": side, "version": VERSION}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return folder / f"head_{number}_{hashlib.sha256(text.encode()).hexdigest()[:12]}.npz"

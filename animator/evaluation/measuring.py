@@ -150,11 +150,12 @@ def run_plan(plan: Plan) -> Outcome:
         XNeMoError: the weights or a network cannot be loaded, or a worker died.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    whole = Outcome()
-    jobs = _by_clip(plan.cases)
+    whole, left = _read_records(plan)
+    jobs = _by_clip(left)
     workers = min(worker_count(plan.config), len(jobs))
-    with tqdm(total=len(plan.cases) * len(plan.methods), desc="measuring", unit="video") as bar:
-        for part in _run_here(plan, jobs) if workers <= 1 else _run_there(plan, jobs, workers):
+    total = len(plan.cases) * len(plan.methods)
+    with tqdm(total=total, initial=len(whole.records), desc="measuring", unit="video") as bar:
+        for part in _run(plan, jobs, workers):
             whole.add(part)
             bar.update(len(part.records) + len(part.skipped))
     order = {(case.name, method.name): n for n, (case, method) in enumerate(_every(plan))}
@@ -200,16 +201,14 @@ class Measurer:
         self._stack.close()
 
     def job(self, cases: Sequence[Case]) -> Iterator[Outcome]:
-        """Measure all cases of one clip, reading it only if a record is missing."""
+        """Measure what is missing of all cases of one clip."""
         driver: Driver | None = None
         failure: str | None = None
         for case in cases:
             stems = {method: record_stem(self._plan, case, method) for method in self._plan.methods}
             subject: Subject | None = None
             for method, stem in stems.items():
-                record = load_record(self._plan.folder, stem)
-                if record is not None:
-                    yield Outcome([record])
+                if load_record(self._plan.folder, stem) is not None:
                     continue
                 try:
                     if failure is not None:
@@ -308,6 +307,23 @@ def _by_clip(cases: Iterable[Case]) -> list[list[Case]]:
     for case in cases:
         jobs.setdefault(case.clip.path, []).append(case)
     return list(jobs.values())
+
+
+def _read_records(plan: Plan) -> tuple[Outcome, list[Case]]:
+    """What is measured already, and the cases of which anything is not."""
+    done, left = Outcome(), []
+    for case in plan.cases:
+        found = [load_record(plan.folder, record_stem(plan, case, method)) for method in plan.methods]
+        done.records += [record for record in found if record is not None]
+        if None in found:
+            left.append(case)
+    return done, left
+
+
+def _run(plan: Plan, jobs: Sequence[Sequence[Case]], workers: int) -> Iterator[Outcome]:
+    if not jobs:
+        return iter(())  # nothing is loaded for nothing
+    return _run_here(plan, jobs) if workers <= 1 else _run_there(plan, jobs, workers)
 
 
 def _every(plan: Plan) -> Iterator[tuple[Case, Method]]:

@@ -115,7 +115,11 @@ METRICS = (
     ),
 )
 VIDEO_DISTANCE = Metric(
-    "video_distance", NAME, "low", 1, "squared MMD of AlexNet features of 16-frame runs, x 1000; no FVD"
+    "video_distance",
+    NAME,
+    "low",
+    1,
+    "squared MMD of AlexNet features of 16-frame runs of different clips, x 1000; no FVD",
 )
 
 # Tables 1 and 2 of the paper: its own data, its own weights at 512 px, ArcFace and EmoNet.

@@ -3,7 +3,8 @@
 FVD needs the I3D network and thousands of clips. Here AlexNet, the network of LPIPS, looks at each frame; a run of
 `RUN` frames is described by the mean of its features over time and by the mean of their |change|, so that stillness and
 flicker show. The distance of the two sets is the squared maximum mean discrepancy with the polynomial kernel of KID,
-(x . y / d + 1)^3, without bias, so that few runs do not make it larger, and two samples of one thing give 0 on average.
+(x . y / d + 1)^3. Runs of one clip, and a result and its own driver, are never compared with each other: they are
+alike, which says nothing about the sets. So equal sets give 0 exactly, and two samples of one thing 0 on average.
 """
 
 from __future__ import annotations
@@ -45,19 +46,23 @@ def video_distance(results: Sequence[Array], drivers: Sequence[Array]) -> float:
     Args:
         results, drivers: for each clip the runs of the result, or of its driver, (n, D); clips come in the same order.
     Returns:
-        1000 x the discrepancy of features scaled to the drivers' mean length sqrt(D); about 0 for the same thing, and
-        below 0 by chance; NaN for fewer than `LEAST_CLIPS` clips, or clips that are all shorter than a run.
+        1000 x the discrepancy of features scaled to the drivers' mean length sqrt(D); below 0 by chance at most; NaN
+        for fewer than `LEAST_CLIPS` clips of a run or more.
+    Raises:
+        ValueError: a clip has more runs in one set than in the other.
     """
-    if len(results) < LEAST_CLIPS or sum(map(len, results)) < 2:
+    counts = [len(runs) for runs in results]
+    if counts != [len(runs) for runs in drivers]:
+        raise ValueError("each clip must have as many runs in both sets")
+    if sum(count > 0 for count in counts) < LEAST_CLIPS:
         return float("nan")
     ours, theirs = np.concatenate(results), np.concatenate(drivers)
+    clips = np.repeat(np.arange(len(counts)), counts)
+    apart = clips[:, None] != clips
     scale = np.sqrt(ours.shape[1]) / np.linalg.norm(theirs, axis=1).mean()
-    return 1000 * _discrepancy(ours * scale, theirs * scale)
+    x, y = ours * scale, theirs * scale
+    return 1000 * float((_kernel(x, x) + _kernel(y, y) - 2 * _kernel(x, y))[apart].mean())
 
 
-def _discrepancy(x: Array, y: Array) -> float:
-    def kernel(a: Array, b: Array) -> Array:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    own = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(x, x), kernel(y, y)))
-    return float(own - 2 * kernel(x, y).mean())
+def _kernel(a: Array, b: Array) -> Array:
+    return (a @ b.T / a.shape[1] + 1) ** 3

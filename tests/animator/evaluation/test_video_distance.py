@@ -23,6 +23,17 @@ def test_two_samples_of_one_thing_are_about_0_apart_and_others_are_not() -> None
     assert abs(same) < 0.2 * near < 0.2 * far
 
 
+def test_equal_sets_are_0_exactly() -> None:
+    runs = clips(np.random.default_rng(0), 1.0, LEAST_CLIPS)
+    assert video_distance(runs, runs) == pytest.approx(0, abs=1e-9)
+
+
+def test_sets_that_do_not_match_clip_by_clip_are_refused() -> None:
+    runs = clips(np.random.default_rng(0), 1.0, LEAST_CLIPS)
+    with pytest.raises(ValueError, match="as many runs"):
+        video_distance([runs[0][:1], *runs[1:]], runs)
+
+
 def test_few_clips_say_nothing() -> None:
     rng = np.random.default_rng(0)
     few = clips(rng, 0.0, LEAST_CLIPS - 1)
