@@ -90,7 +90,7 @@ def evaluate_tokenizer(config: EvaluateTokenizerConfig, folder: Path) -> Evaluat
         "usage": [_usage(level, networks) for level in levels],
         "usage_on_training_split": [_usage(level, networks) for level in seen],
         "training": _training(networks),
-        "methods": methods,
+        "ways": methods,
         "pixels": _pixels(config, networks, dataset),
     }
     counts = [torch.bincount(torch.cat(level), minlength=codes) for level in levels]

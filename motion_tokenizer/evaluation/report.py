@@ -40,8 +40,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> dict[str, str]:
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables."""
     lines = ["# Motion tokenizer", "", *_data(report), ""]
-    lines += ["## Reconstruction of held-out people", "", *_methods(report["methods"]), ""]
-    emotions = report["methods"][TOKENS]["r2_by_emotion"]
+    lines += ["## Reconstruction of held-out people", "", *_methods(report["ways"]), ""]
+    emotions = report["ways"][TOKENS]["r2_by_emotion"]
     lines += ["| emotion | clips | frames | R2 | R2 within clips |", "|---|---|---|---|---|"]
     for name, row in emotions.items():
         figures = f"{_number(row['r2'])} | {_number(row['r2_within_clips'])}"
@@ -149,7 +149,7 @@ def figure(evaluation: Evaluation) -> Figure:
     report = plain(evaluation.report)
     drawing = Figure(figsize=(12, 8), layout="constrained")
     axes = drawing.subplots(2, 2)
-    _draw_methods(axes[0, 0], report["methods"])
+    _draw_methods(axes[0, 0], report["ways"])
     _draw_usage(axes[0, 1], evaluation)
     _draw_training(axes[1, 0], report["training"]["history"])
     _draw_example(axes[1, 1], evaluation)

@@ -47,7 +47,7 @@ def test_one_table_holds_the_tokenizer_and_what_it_has_to_beat(
 ) -> None:
     free = train(dataset_folder, tmp_path / "free", "tokenizer.quantizer.kind=none")
     evaluation = evaluate_tokenizer(settings(f"tokenizer_weights={weights}", f"baselines=[{free}]"), dataset_folder)
-    methods = evaluation.report["methods"]
+    methods = evaluation.report["ways"]
     assert list(methods) == [TOKENS, "free", "pca8_hold", "pca8_block", "every_4th_linear"]
     assert methods["free"]["bits_per_second"] is None and methods[TOKENS]["bits_per_second"] == pytest.approx(31.25)
     # The made-up motion has 4 dimensions and is smooth: 8 numbers a token lose next to nothing of it.
