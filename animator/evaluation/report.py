@@ -47,7 +47,24 @@ def markdown(report: dict[str, Any]) -> str:
             lines += ["", *_clips(part)]
             if part["skipped"]:
                 lines += ["", "Not measured:", "", *(f"- {case}: {why}" for case, why in part["skipped"].items())]
+        elif name != "provenance":
+            lines += ["", f"## {TITLES.get(name, name)}", "", *_facts(part)]
     return "\n".join(lines) + "\n"
+
+
+def _facts(part: dict[str, Any]) -> list[str]:
+    """Any other part: its numbers and words as a list, rows of numbers as tables; what is nested deeper is in the JSON."""
+    lines = [f"- {key}: {_shown(value)}" for key, value in part.items() if not isinstance(value, (dict, list))]
+    for key, rows in part.items():
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            heads = [head for head, value in rows[0].items() if not isinstance(value, (dict, list))]
+            lines += ["", _row(key, *heads), "|---" * (1 + len(heads)) + "|"]
+            lines += [_row("", *(_shown(row.get(head)) for head in heads)) for row in rows]
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return _number(value, 3) if value is None or isinstance(value, float) else str(value)
 
 
 def _totals(part: dict[str, Any]) -> list[str]:
