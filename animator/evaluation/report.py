@@ -53,7 +53,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _facts(part: dict[str, Any]) -> list[str]:
-    """Any other part: its numbers and words as a list, rows of numbers as tables; what is nested deeper is in the JSON."""
+    """Any other part: numbers and words as a list, rows of numbers as tables; what is nested deeper is in the JSON."""
     lines = [f"- {key}: {_shown(value)}" for key, value in part.items() if not isinstance(value, (dict, list))]
     for key, rows in part.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
