@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Small tensors on many threads wait for each other more than they compute. Commands that tests start inherit this, so
+# that they add up in the same order as the test itself, and give the same bits.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
-import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-# Small tensors on many threads wait for each other more than they compute.
-torch.set_num_threads(1)
 
 
 def find_shared_data() -> Path | None:
