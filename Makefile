@@ -9,7 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev,train,ray
+EXTRAS := dev,train,ray,viewer
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 # The first interpreter on the path that suits; an environment that is already there keeps its own.
