@@ -113,7 +113,7 @@ class MotionClip:
         """Write the clip as safetensors; by custom the name ends in `.motion.safetensors`.
 
         The file holds the tensors `latents` and `boxes` and, as metadata, every other field and the schema version.
-        It appears under its name only when it is whole.
+        Equal clips give equal bytes. It appears under its name only when it is whole.
 
         Raises:
             XNeMoError: the file cannot be written.
@@ -125,7 +125,7 @@ class MotionClip:
         # A slice shares its storage with the whole clip; safetensors wants tensors that own theirs.
         data = to_safetensors({"latents": self.latents.detach().clone(), "boxes": self.boxes.clone()}, metadata)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
+            temporary.write_bytes(_in_order(data))
         return Path(path)
 
     @classmethod
@@ -330,6 +330,16 @@ def _check_schema(path: str | Path, metadata: dict[str, str]) -> None:
         raise XNeMoError(f"{path}: damaged motion file: schema {metadata['schema']!r}") from error
     if schema > SCHEMA:
         raise XNeMoError(f"{path}: motion schema {schema} is newer than {SCHEMA}, the newest known here; update xnemo")
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order; the library's own differs from run to run."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def _read_tensor(file: safe_open, name: str) -> Tensor:

@@ -33,6 +33,7 @@ VERBS = {
     "manifest mead": ("manifest_mead", "list the clips of MEAD with their labels, for extract and prepare"),
     "tokenize": ("tokenize", "turn the motion of videos or motion files into tokens"),
     "detokenize": ("detokenize", "turn tokens back into motion"),
+    "replay": ("replay", "make the edits of a history file again, on the clips that they were made on"),
     "outpaint": ("outpaint", "continue a driving video or motion file with motion made up, and draw both"),
     "emote": ("emote", "let a portrait speak with an emotion, from nothing or going on from a clip"),
     "interpolate": ("interpolate", "let a portrait pass smoothly through key frames of pictures, videos, motion files"),

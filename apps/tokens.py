@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -52,6 +53,33 @@ def load_pipeline_for(tokenizer: MotionTokenizer, runtime: RuntimeConfig) -> XNe
             f"{tokenizer.encoder_id}; name weights=FOLDER and tokenizer_weights=FOLDER that belong together"
         )
     return pipeline
+
+
+def read_tokens(paths: Sequence[str], config: TokenizeConfig, tokenizer_id: str) -> list[TokenSequence]:
+    """The tokens of token files, videos and motion files; networks are loaded where there are others than token files.
+
+    Args:
+        paths: the files.
+        config: settings.
+        tokenizer_id: the tokenizer that the tokens must come from.
+    Raises:
+        XNeMoError: a file cannot be read, or belongs to another tokenizer.
+    """
+    clips = []
+    with ExitStack() as stack:
+        desk: TokenDesk | None = None
+        for path in paths:
+            if path.endswith(TOKEN_SUFFIX):
+                clips.append(TokenSequence.load(path, tokenizer_id))
+                continue
+            desk = desk or TokenDesk(config, None, stack)
+            if desk.tokenizer.id != tokenizer_id:
+                raise XNeMoError(
+                    f"{path}: is to be tokenised by {tokenizer_id}, but the tokenizer in use is {desk.tokenizer.id}; "
+                    "name the folder of the other with tokenizer_weights=FOLDER"
+                )
+            clips.append(desk.tokenize(path))
+    return clips
 
 
 class TokenDesk:
