@@ -99,12 +99,18 @@ class DetokenizeConfig(TokenizeConfig):
     """Settings of `xnemo detokenize`."""
 
 
+@dataclass
+class ReplayConfig(TokenizeConfig):
+    """Settings of `xnemo replay`; they are for sources that are videos or motion files, and for motion as the result."""
+
+
 def register() -> None:
     """Make this module's types known to the loader; calling it again changes nothing."""
     register_group("tokenizer", TokenizerConfig)
     register_root("tokenizer_architecture", TokenizerArchitectureConfig)
     register_root("tokenize", TokenizeConfig)
     register_root("detokenize", DetokenizeConfig)
+    register_root("replay", ReplayConfig)
 
 
 register()

@@ -9,10 +9,10 @@ from typing import Any
 
 from animator.errors import XNeMoError
 from apps.verb import Context, Option, UsageError, Verb
-from motion_tokenizer.config import DetokenizeConfig
+from motion_tokenizer.config import ReplayConfig
 
 
-def run(files: list[str], config: DetokenizeConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
+def run(files: list[str], config: ReplayConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
     """Read the history and its clips, make its edits, write one of the results."""
     from animator.motion_clip import SUFFIX as MOTION_SUFFIX
     from apps.tokens import read_tokens
@@ -55,7 +55,7 @@ def _clip(text: str | None) -> int:
 
 VERB = Verb(
     usage="xnemo replay HISTORY.edits.json SOURCE... [-o OUT] [--clip N] [key=value ...] [--json]",
-    config="detokenize",
+    config="replay",
     run=run,
     summary=summary,
     least_inputs=2,
