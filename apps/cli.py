@@ -37,6 +37,7 @@ VERBS = {
     "outpaint": ("outpaint", "continue a driving video or motion file with motion made up, and draw both"),
     "emote": ("emote", "let a portrait speak with an emotion, from nothing or going on from a clip"),
     "interpolate": ("interpolate", "let a portrait pass smoothly through key frames of pictures, videos, motion files"),
+    "view": ("view", "see, edit and make motion tokens in a browser"),
     "prepare": ("prepare", "cut face clips out of videos and label them, for training"),
     "train autoencoder": ("train_autoencoder", "train the autoencoder that the diffusion model works in"),
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
@@ -58,7 +59,7 @@ VERBS = {
 }
 
 # Packages that only some verbs need -> the extra of this project that brings them.
-EXTRAS = {"tensorboard": "train", "ray": "ray"}
+EXTRAS = {"tensorboard": "train", "ray": "ray", "streamlit": "viewer", "altair": "viewer"}
 
 QUIET = {
     "GLOG_minloglevel": "3",

@@ -1,0 +1,70 @@
+"""The frame around the pages: the menu, the open takes, and the URL."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from apps.viewer.parts import sidebar
+from apps.viewer.restore import restore
+from apps.viewer.session import current, write_address
+from apps.viewer.warm import warm_up
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page: its module in `apps.viewer.pages`, and how the menu shows it."""
+
+    module: str
+    title: str
+    icon: str
+
+
+PAGES: dict[str, list[Entry]] = {
+    "": [Entry("start", "Open", ":material/folder_open:")],
+    "Look": [
+        Entry("timeline", "Timeline", ":material/timeline:"),
+        Entry("codebook", "Codebook", ":material/grid_view:"),
+        Entry("latent_map", "Map", ":material/scatter_plot:"),
+    ],
+}
+
+
+def run() -> None:
+    """Lay out one run of the app."""
+    st.set_page_config(page_title="X-NeMo viewer", page_icon=":material/face:", layout="wide")
+    session = current()
+    restore(session)
+    # A change of page empties the URL; this fills it again.
+    write_address(session, st.query_params)
+    groups = {
+        group: [
+            st.Page(
+                _shown(entry.module),
+                title=entry.title,
+                icon=entry.icon,
+                url_path=entry.module,
+                default=entry.module == "start",
+            )
+            for entry in entries
+        ]
+        for group, entries in PAGES.items()
+    }
+    session.scratch["pages"] = {page.url_path or "start": page for pages in groups.values() for page in pages}
+    chosen = st.navigation(groups)
+    sidebar(session)
+    chosen.run()
+    warm_up()
+
+
+def _shown(module: str) -> Callable[[], None]:
+    """The page of a module, which is imported when it is shown: each brings libraries that the others do without."""
+
+    def show() -> None:
+        importlib.import_module(f"apps.viewer.pages.{module}").page()
+
+    show.__name__ = module
+    return show
