@@ -23,6 +23,7 @@ from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
+from animator.request import StepCallback
 from animator.sampler import choose_sampler
 from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
 
@@ -216,9 +217,16 @@ def prepare_portrait(
 
 
 def render(
-    pipeline: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip, config: RenderConfig
+    pipeline: XNeMoPipeline,
+    pictures: PortraitPictures,
+    motion: MotionClip,
+    config: RenderConfig,
+    on_step: StepCallback | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Render with the renderer that the settings, or else the weights, choose; yields uint8 (n, H, W, 3)."""
+    """Render with the renderer that the settings, or else the weights, choose; yields uint8 (n, H, W, 3).
+
+    `on_step` hears of each prediction of the diffusion model, see `XNeMoPipeline.__call__`.
+    """
     if chosen_renderer(pipeline, config) == "gan":
         return pipeline.stream_preview(pictures, motion)
     return pipeline.stream(
@@ -230,6 +238,7 @@ def render(
         seed=config.seed,
         window=config.window,
         overlap=config.overlap,
+        callback_on_step_end=on_step,
     )
 
 
