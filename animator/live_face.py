@@ -18,7 +18,7 @@ from animator.conditions import encode_faces
 from animator.face import RATE, Follower, select_face
 from animator.face_crop import crop_face, crop_side, place_square
 from animator.face_detector import Box, FaceDetector
-from animator.models.motion_encoder import MotionEncoder
+from animator.pipeline import XNeMoPipeline
 
 # Share of a new measurement in the smoothed place; the mean delay is (1 - share) / share frames.
 _NEW_SHARE = 0.3
@@ -38,16 +38,17 @@ class LiveFace:
     """Motion latents and f_rts of one face, picture by picture.
 
     Args:
-        encoder: the motion encoder.
+        pipeline: whose motion encoder reads the crops, where the pipeline computes.
         detector: the face detector.
         select: which of several faces in the first picture that shows one, see `animator.face.select_face`.
         fps: pictures a second.
     """
 
     def __init__(
-        self, encoder: MotionEncoder, detector: FaceDetector, select: str | int = "largest", fps: float = RATE
+        self, pipeline: XNeMoPipeline, detector: FaceDetector, select: str | int = "largest", fps: float = RATE
     ) -> None:
-        self._encoder, self._detector, self._select, self._fps = encoder, detector, select, fps
+        self._encoder, self._device = pipeline.motion_encoder, pipeline.execution_device
+        self._detector, self._select, self._fps = detector, select, fps
         self._track: _Track | None = None
 
     @torch.no_grad()
@@ -68,7 +69,7 @@ class LiveFace:
         height, width = picture.shape[:2]
         square = place_square(track.now[0], track.now[1], track.crop_side, width, height)
         crop = crop_face(picture, square, self._encoder.config.image_size)
-        latents = encode_faces(self._encoder, crop[None], next(self._encoder.parameters()).device).float().cpu()
+        latents = encode_faces(self._encoder, crop[None], self._device).float().cpu()
         moved = np.append(track.now[:2] - track.first[:2], track.now[2]) / track.first[2]
         return latents, torch.from_numpy(moved).float()[None]
 

@@ -118,6 +118,11 @@ class XNeMoPipeline(DiffusionPipeline):
         """Id of the motion encoder; only its own MotionClips can be rendered."""
         return encoder_id(self.motion_encoder)
 
+    @property
+    def execution_device(self) -> torch.device:
+        """Where it computes, which is not where its weights are at rest if they are offloaded."""
+        return self._execution_device
+
     @torch.no_grad()
     def encode_motion(
         self,

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
+from animator.evaluation.face_reading import read_faces
 from animator.evaluation.landmarks import FaceMeasures
 from animator.evaluation.state_files import fill, read_state
 
@@ -31,7 +30,7 @@ TEMPLATE = np.array(
 )
 # The same places in MediaPipe's mesh: centres of the irises, tip of the nose, corners of the mouth.
 MESH_POINTS = (468, 473, 1, 61, 291)
-BATCH = 32
+WIDTH = 512  # numbers of a descriptor
 
 
 class _Block(nn.Module):
@@ -99,7 +98,6 @@ class ArcFace(nn.Module):
         self.backbone = ArcFaceBackbone(_depths(state, weights))
         fill(self.backbone, state, weights, WHAT)
 
-    @torch.no_grad()
     def describe(
         self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], faces: FaceMeasures
     ) -> NDArray[np.float64]:
@@ -111,15 +109,12 @@ class ArcFace(nn.Module):
         Returns:
             Unit vectors, (N, 512); NaN where there is no face.
         """
-        found = np.flatnonzero(faces.found)
-        descriptors = np.full((len(frames), 512), np.nan)
-        device = self.backbone.fc.weight.device
-        for start in range(0, len(found), BATCH):
-            batch = found[start : start + BATCH]
-            aligned = np.stack([align(frames[index], faces.points[index]) for index in batch])
-            pictures = rearrange(torch.from_numpy(aligned), "n h w c -> n c h w").float().to(device) / 127.5 - 1
-            descriptors[batch] = F.normalize(self.backbone(pictures), dim=1).double().cpu().numpy()
-        return descriptors
+        return read_faces(
+            self, faces, lambda number: align(frames[number], faces.points[number]), self._unit_vectors, WIDTH
+        )
+
+    def _unit_vectors(self, pictures: Tensor) -> Tensor:
+        return F.normalize(self.backbone(pictures / 127.5 - 1), dim=1)
 
 
 def align(frame: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:

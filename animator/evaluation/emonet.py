@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from animator.evaluation.face_reading import read_faces
 from animator.evaluation.landmarks import FaceMeasures
 from animator.evaluation.state_files import fill, read_state
 from animator.face_crop import crop_face
@@ -27,7 +27,7 @@ LANDMARKS = 68
 WIDTH = 256
 HOURGLASSES = 2
 LEVELS = 4  # halvings in an hourglass, and blocks of the reading network
-BATCH = 8
+BATCH = 8  # its hourglasses take much memory
 
 # EmoNet's crop is about the box of 68 landmarks, brows to chin; these are the brows' upper edge in MediaPipe's mesh.
 BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
@@ -132,7 +132,6 @@ class EmoNet(nn.Module):
         self.network = EmoNetNetwork(8 if last is None else len(last) - 2)
         fill(self.network, state, weights, WHAT)
 
-    @torch.no_grad()
     def feel(self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], faces: FaceMeasures) -> NDArray[np.float64]:
         """Valence and arousal of the face of every picture.
 
@@ -142,15 +141,12 @@ class EmoNet(nn.Module):
         Returns:
             (N, 2), about [-1, 1]; NaN where there is no face.
         """
-        found = np.flatnonzero(faces.found)
-        feelings = np.full((len(frames), 2), np.nan)
-        device = self.network.conv1.weight.device
-        for start in range(0, len(found), BATCH):
-            batch = found[start : start + BATCH]
-            crops = np.stack([emotion_crop(frames[index], faces.points[index]) for index in batch])
-            pictures = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").float().to(device) / 255
-            feelings[batch] = self.network(pictures)[:, -2:].double().cpu().numpy()
-        return feelings
+        return read_faces(
+            self, faces, lambda number: emotion_crop(frames[number], faces.points[number]), self._feelings, 2, BATCH
+        )
+
+    def _feelings(self, pictures: Tensor) -> Tensor:
+        return self.network(pictures / 255)[:, -2:]
 
 
 def emotion_crop(frame: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
+from animator.evaluation.face_reading import read_faces
 from animator.evaluation.landmarks import FaceMeasures
 from animator.face_crop import crop_face, place_square
 
@@ -106,7 +106,6 @@ class FaceExpressions(nn.Module):
         x = F.avg_pool2d(x, 7, stride=2).flatten(1)
         return (x @ self.get_buffer("weights") + self.get_buffer("bias")).softmax(dim=1)
 
-    @torch.no_grad()
     def feel(self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], faces: FaceMeasures) -> NDArray[np.float64]:
         """Valence and arousal of the face of every picture.
 
@@ -116,15 +115,12 @@ class FaceExpressions(nn.Module):
         Returns:
             (N, 2), in [-1, 1]; NaN where there is no face.
         """
-        found = np.flatnonzero(faces.found)
-        feelings = np.full((len(frames), 2), np.nan)
-        for start in range(0, len(found), BATCH):
-            batch = found[start : start + BATCH]
-            crops = np.stack([expression_crop(frames[index], faces.boxes[index]) for index in batch])
-            pictures = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").float()
-            likely = self(pictures.to(self.get_buffer("bias").device))
-            feelings[batch] = (likely @ self.get_buffer("coordinates")).double().cpu().numpy()
-        return feelings
+        return read_faces(
+            self, faces, lambda number: expression_crop(frames[number], faces.boxes[number]), self._feelings, 2, BATCH
+        )
+
+    def _feelings(self, pictures: Tensor) -> Tensor:
+        return self(pictures) @ self.get_buffer("coordinates")
 
 
 def expression_crop(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
+from animator.evaluation.face_reading import read_faces
 from animator.evaluation.landmarks import FaceMeasures
 from animator.face_crop import crop_face, place_square
 
 SIDE = 150  # pixels of the network's input
+WIDTH = 128  # numbers of a descriptor
 CROP_SCALE = 1.15  # side of the crop over the height of the landmarks
 
 # Blocks after the first layer, in order: width, and whether the block halves the picture.
@@ -97,7 +98,6 @@ class FaceIdentity(nn.Module):
             x = block(x)
         return x.mean(dim=(2, 3)) @ self.get_buffer("fc")
 
-    @torch.no_grad()
     def describe(
         self, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], faces: FaceMeasures
     ) -> NDArray[np.float64]:
@@ -109,13 +109,7 @@ class FaceIdentity(nn.Module):
         Returns:
             (N, 128); NaN where there is no face.
         """
-        found = np.flatnonzero(faces.found).tolist()
-        descriptors = np.full((len(frames), 128), np.nan)
-        if len(found):
-            crops = np.stack([identity_crop(frames[index], faces.boxes[index]) for index in found])
-            pictures = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").float()
-            descriptors[found] = self(pictures.to(self.get_buffer("fc").device)).double().cpu().numpy()
-        return descriptors
+        return read_faces(self, faces, lambda number: identity_crop(frames[number], faces.boxes[number]), self, WIDTH)
 
 
 def identity_crop(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
+from torch import nn
 
 from animator.builders import animator_config, build_pipeline
 from animator.errors import XNeMoError
@@ -80,12 +82,10 @@ def test_pictures_in_pictures_out_without_a_jump(pipeline: XNeMoPipeline, clip: 
     frames, more = 30, 16
     with VideoReader(clip) as reader, FaceDetector() as detector:
         pictures = next(reader.chunks(frames))
-        loop = LiveLoop(
-            preview, LiveMotion(generator, tokenizer, Sampling()), LiveFace(pipeline.motion_encoder, detector)
-        )
+        loop = LiveLoop(preview, LiveMotion(generator, tokenizer, Sampling()), LiveFace(pipeline, detector))
         shown = [loop.drive(picture) for picture in pictures]
         following = list(islice(loop.go_on(), more // 4))
-        face = LiveFace(pipeline.motion_encoder, detector)
+        face = LiveFace(pipeline, detector)
         seen = [motion for motion in map(face.see, pictures) if motion is not None]
     assert len(seen) == frames and all(picture is not None for picture in shown)
     driving = MotionClip(
@@ -104,10 +104,21 @@ def test_live_motion_is_close_to_that_of_the_whole_clip(pipeline: XNeMoPipeline,
     with VideoReader(clip) as reader, FaceDetector() as detector:
         part = reader.part(0, 40)
         offline = pipeline.encode_motion(part, detector=detector)
-        face = LiveFace(pipeline.motion_encoder, detector)
+        face = LiveFace(pipeline, detector)
         boxes = torch.cat([seen[1] for picture in next(part.chunks(40)) if (seen := face.see(picture)) is not None])
     assert (boxes - offline.boxes).abs().max() < 0.06
     assert face.see(np.zeros_like(pipeline_picture(clip))) is None
+
+
+def test_pictures_go_where_an_offloaded_pipeline_computes(clip: Path) -> None:
+    """Its weights rest on the CPU; on `meta`, where they are sent, nothing has a value that could be brought back."""
+    offloaded = build_pipeline(animator_config("tiny"), seed=0)
+    for part in offloaded.components.values():
+        if isinstance(part, nn.Module):
+            cpu_offload_with_hook(part, torch.device("meta"))
+    assert (offloaded.device.type, offloaded.execution_device.type) == ("cpu", "meta")
+    with FaceDetector() as detector, pytest.raises(NotImplementedError, match="meta tensor"):
+        LiveFace(offloaded, detector).see(pipeline_picture(clip))
 
 
 def pipeline_picture(clip: Path) -> np.ndarray:
