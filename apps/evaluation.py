@@ -51,7 +51,11 @@ def result_folders(options: argparse.Namespace) -> list[Path]:
 
 
 def reported(
-    config: MeasureConfig, networks: dict[str, Any], folder: Path, parts: Callable[[], dict[str, Any]]
+    config: MeasureConfig,
+    networks: dict[str, Any],
+    folder: Path,
+    parts: Callable[[], dict[str, Any]],
+    weights: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the parts of an evaluation and write the report.
 
@@ -60,16 +64,16 @@ def reported(
         networks: role -> what was measured with, for JSON; parts may add to it.
         folder: of the report.
         parts: runs them and gives them by name.
+        weights: the weights under test, where they are not those of the settings.
     Returns:
         What `--json` prints: paths of the report and the figures without the clips.
     """
-    from animator.evaluation.measuring import weight_hashes
     from animator.evaluation.provenance import provenance
     from animator.evaluation.report import write_report
 
     started = time.monotonic()
     found = parts()
-    about = provenance(config, networks, weight_hashes(config.weights), time.monotonic() - started)
+    about = provenance(config, networks, weights or [config.weights], time.monotonic() - started)
     paths = write_report(folder, {"provenance": about} | found)
     figures = {name: {key: value for key, value in part.items() if key != "records"} for name, part in found.items()}
     return {"report": paths, "provenance": about} | figures

@@ -28,10 +28,10 @@ from animator.conditions import encode_faces
 from animator.errors import XNeMoError
 from animator.evaluation.config import LatentConfig
 from animator.evaluation.head_model import HeadModel
-from animator.evaluation.measuring import worker_count
 from animator.evaluation.networks import NetworkFile
 from animator.evaluation.probes import fit_linear, ordering, r_squared, read_out
 from animator.evaluation.records import plain
+from animator.evaluation.running import worker_count
 from animator.evaluation.synthetic import draw, names, random_head, random_motion
 from animator.face import FaceDetector, crop_face, face_box_square, select_face
 from animator.files import atomic_path
@@ -41,6 +41,7 @@ from animator.visuals import Row, contact_sheet
 
 VERSION = 1  # of heads, motions and shader: raise it when they change, and everything is drawn again
 PIXELS = 16  # side of the yardstick's pictures
+SHEET_NAME = "synthetic_heads.jpg"
 SHEET = 8  # heads and motions on the contact sheet
 
 Array = NDArray[np.float64]
@@ -85,7 +86,7 @@ def evaluate_latent(config: LatentConfig, model: NetworkFile, output: Path) -> d
     left = sum(not _path(config, model, side, folder, number).is_file() for number in range(config.heads))
     batches = list(tqdm(_batches(render, config, left), total=config.heads, desc="synthetic heads", unit="head"))
     sheet = [Row(f"head {n}", list(batch.examples)) for n, batch in enumerate(batches[:SHEET])]
-    write_image(output / "synthetic_heads.jpg", contact_sheet(sheet, side=96))
+    write_image(output / SHEET_NAME, contact_sheet(sheet, side=96))
     crops = np.concatenate([batch.crops for batch in batches])
     heads = np.concatenate([np.full(len(batch.shown), n) for n, batch in enumerate(batches)])
     shown = np.concatenate([batch.shown for batch in batches])
@@ -181,11 +182,11 @@ def ask(
 def encode(pipeline: XNeMoPipeline, crops: NDArray[np.uint8]) -> Array:
     """f_mot of face crops, (n, 512)."""
     with torch.no_grad():
-        parts = [
-            encode_faces(pipeline.motion_encoder, crops[start : start + 32], pipeline.device).double().cpu().numpy()
+        latents = [
+            encode_faces(pipeline.motion_encoder, crops[start : start + 32], pipeline.execution_device)
             for start in range(0, len(crops), 32)
         ]
-    return np.concatenate(parts)
+    return torch.cat(latents).double().cpu().numpy()
 
 
 def grey(crops: NDArray[np.uint8]) -> Array:

@@ -1,4 +1,4 @@
-"""Run an evaluation: which cases there are, which are measured already, and the rest in several processes.
+"""Measure one clip after the other: the weights under test, baselines and other programs' videos on all its cases.
 
 A case is a clip, or a clip and a portrait; a method is the weights under test, a baseline or another program's videos.
 Every (case, method) has a record in the output folder, named after a hash of all that it depends on, so an interrupted
@@ -9,13 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,10 +18,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
-from animator.builders import find_weights, load_pipeline, resolve_device
+from animator.builders import load_pipeline
 from animator.errors import XNeMoError
 from animator.evaluation.baselines import (
     COPY_DRIVER,
@@ -39,7 +31,7 @@ from animator.evaluation.baselines import (
     paste_face,
     result_frames,
 )
-from animator.evaluation.config import MeasureConfig, ReenactmentConfig
+from animator.evaluation.config import ReenactmentConfig
 from animator.evaluation.networks import NetworkFiles, Networks
 from animator.evaluation.observer import Observer
 from animator.evaluation.protocols import (
@@ -61,7 +53,6 @@ from animator.pipeline import XNeMoPipeline
 from animator.visuals import Row, contact_sheet
 
 SHEET_FRAMES = 8  # frames of a clip on its contact sheet
-MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -132,46 +123,6 @@ class Outcome:
         self.skipped |= other.skipped
 
 
-def weight_hashes(weights: str | None) -> dict[str, str]:
-    """Checksum of every file of the weights that says how they draw, by its path in their folder."""
-    folder = find_weights(weights)
-    suffixes = {".safetensors", ".bin", ".json"}
-    return {
-        path.relative_to(folder).as_posix(): sha256_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in suffixes and path.is_file()
-    }
-
-
-def run_plan(plan: Plan) -> Outcome:
-    """Measure all cases of a plan, in as many processes as its settings say.
-
-    Raises:
-        XNeMoError: the weights or a network cannot be loaded, or a worker died.
-    """
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    whole, left = _read_records(plan)
-    jobs = _by_clip(left)
-    workers = min(worker_count(plan.config), len(jobs))
-    total = len(plan.cases) * len(plan.methods)
-    with tqdm(total=total, initial=len(whole.records), desc="measuring", unit="video") as bar:
-        for part in _run(plan, jobs, workers):
-            whole.add(part)
-            bar.update(len(part.records) + len(part.skipped))
-    order = {(case.name, method.name): n for n, (case, method) in enumerate(_every(plan))}
-    whole.records.sort(key=lambda record: order[(record.case, record.method)])
-    return whole
-
-
-def worker_count(config: MeasureConfig) -> int:
-    """How many processes to measure in."""
-    if config.workers is not None:
-        return config.workers
-    if resolve_device(config.device).type != "cpu":
-        return 1
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def drawing(pipeline: XNeMoPipeline, config: ReenactmentConfig) -> Draw:
     """The renderer under test."""
     renderer = pipeline.config.default_renderer if config.renderer == "auto" else config.renderer
@@ -190,7 +141,7 @@ class Measurer:
         self._pipeline.set_progress_bar_config(disable=True)
         self._draw = drawing(self._pipeline, plan.config)
         self._detector = self._stack.enter_context(FaceDetector())
-        self._observer = Observer(self._stack.enter_context(Networks(plan.networks, self._pipeline.device)))
+        self._observer = Observer(self._stack.enter_context(Networks(plan.networks, self._pipeline.execution_device)))
 
     def __enter__(self) -> Self:
         return self
@@ -300,81 +251,3 @@ def _sheet(driver: Driver, subject: Subject, measured: Measured) -> np.ndarray:
         Row("portrait, result", [subject.still, *measured.pictures[chosen]]),
     ]
     return contact_sheet(rows, side=112)
-
-
-def _by_clip(cases: Iterable[Case]) -> list[list[Case]]:
-    jobs: dict[Path, list[Case]] = {}
-    for case in cases:
-        jobs.setdefault(case.clip.path, []).append(case)
-    return list(jobs.values())
-
-
-def _read_records(plan: Plan) -> tuple[Outcome, list[Case]]:
-    """What is measured already, and the cases of which anything is not."""
-    done, left = Outcome(), []
-    for case in plan.cases:
-        found = [load_record(plan.folder, record_stem(plan, case, method)) for method in plan.methods]
-        done.records += [record for record in found if record is not None]
-        if None in found:
-            left.append(case)
-    return done, left
-
-
-def _run(plan: Plan, jobs: Sequence[Sequence[Case]], workers: int) -> Iterator[Outcome]:
-    if not jobs:
-        return iter(())  # nothing is loaded for nothing
-    return _run_here(plan, jobs) if workers <= 1 else _run_there(plan, jobs, workers)
-
-
-def _every(plan: Plan) -> Iterator[tuple[Case, Method]]:
-    for case in plan.cases:
-        for method in plan.methods:
-            yield case, method
-
-
-def _run_here(plan: Plan, jobs: Sequence[Sequence[Case]]) -> Iterator[Outcome]:
-    with Measurer(plan) as measurer:
-        for cases in jobs:
-            yield from measurer.job(cases)
-
-
-def _run_there(plan: Plan, jobs: Sequence[Sequence[Case]], workers: int) -> Iterator[Outcome]:
-    # Long clips first, so that no process is left alone with one at the end.
-    jobs = sorted(jobs, key=lambda cases: -cases[0].clip.path.stat().st_size)
-    before = set(multiprocessing.active_children())
-    threads = max(1, torch.get_num_threads() // workers)
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(plan, threads))
-    try:
-        for done in as_completed([executor.submit(_job, cases) for cases in jobs]):
-            yield from done.result()
-    except BaseException as error:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise XNeMoError("a measuring process died, perhaps for want of memory; try workers=1") from error
-        raise
-    executor.shutdown()
-
-
-_measurer: Measurer | XNeMoError | None = None
-
-
-def _start(plan: Plan, threads: int) -> None:
-    """Load everything once in a new process, which ends when its parent says so and not at Ctrl-C by itself."""
-    global _measurer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As an exception, so that a file that is half written is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    torch.set_num_threads(threads)
-    try:
-        _measurer = Measurer(plan)
-    except XNeMoError as error:
-        _measurer = error
-
-
-def _job(cases: Sequence[Case]) -> list[Outcome]:
-    if not isinstance(_measurer, Measurer):
-        raise _measurer or XNeMoError("a measuring process has not been started")
-    return list(_measurer.job(cases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from animator.builders import find_weights, resolve_device
 from animator.evaluation.config import MeasureConfig
 from animator.evaluation.records import DEFINITIONS
+from animator.files import sha256_of
 from animator.models.identity import encoder_id
 from animator.models.motion_encoder import MotionEncoder
 
@@ -21,25 +23,27 @@ PACKAGES = ("torch", "diffusers", "mediapipe", "scikit-image", "numpy")
 
 
 def provenance(
-    config: MeasureConfig, networks: dict[str, Any], weights: dict[str, str], seconds: float
+    config: MeasureConfig, networks: dict[str, Any], weights: Sequence[str | None], seconds: float
 ) -> dict[str, Any]:
     """Everything that is needed to get the same numbers again.
 
     Args:
         config: the settings.
         networks: role -> what was measured with, as `NetworkFile.plain` gives it.
-        weights: checksum of each file of the weights under test.
+        weights: the weights under test, one or more, as `find_weights` takes them.
         seconds: how long it took; records that were there already count nothing.
     """
-    folder = find_weights(config.weights)
+    folders = [find_weights(name).resolve() for name in weights]
     device = resolve_device(config.device)
     return {
         "project": _version("xnemo-motion-suite"),
         "commit": commit(),
         "definitions": DEFINITIONS,
-        "weights": folder.name,
-        "encoder_id": encoder_id(MotionEncoder.from_pretrained(folder, subfolder="motion_encoder")),
-        "weight_files": weights,
+        "weights": ", ".join(folder.name for folder in folders),
+        "encoder_id": ", ".join(_encoder_id(folder) for folder in folders),
+        "weight_files": {
+            f"{folder.name}/{path}": digest for folder in folders for path, digest in weight_hashes(folder).items()
+        },
         "seed": config.seed,
         "networks": networks,
         "versions": {name: _version(name) for name in PACKAGES},
@@ -48,6 +52,16 @@ def provenance(
         else f"{device.type}, {platform.machine()}",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+    }
+
+
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """Checksum of every file of a weights folder that says how they draw, by its path in it."""
+    suffixes = {".safetensors", ".bin", ".json"}
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in suffixes and path.is_file()
     }
 
 
@@ -74,6 +88,10 @@ def one_line(about: dict[str, Any]) -> str:
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=20, check=True)
     return done.stdout.strip()
+
+
+def _encoder_id(folder: Path) -> str:
+    return encoder_id(MotionEncoder.from_pretrained(folder, subfolder="motion_encoder"))
 
 
 def _version(package: str) -> str | None:

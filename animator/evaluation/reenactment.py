@@ -11,11 +11,13 @@ from animator.builders import find_weights, load_pipeline
 from animator.errors import XNeMoError
 from animator.evaluation.baselines import BASELINES, Results
 from animator.evaluation.config import ReenactmentConfig
-from animator.evaluation.measuring import Case, Method, Plan, run_plan, weight_hashes
+from animator.evaluation.measuring import Case, Method, Plan
 from animator.evaluation.networks import NetworkFiles, find_networks
+from animator.evaluation.provenance import weight_hashes
 from animator.evaluation.report import RECORDS
+from animator.evaluation.running import run_plan
 from animator.evaluation.sources import Item, find_items, models_beside
-from animator.evaluation.summary import experiment_report
+from animator.evaluation.summary import experiment_report, paper_ablation
 from animator.face import FaceDetector
 from animator.portrait import portrait_pictures
 
@@ -60,7 +62,12 @@ def reenact(
         usable, unusable = usable_portraits(config, find_items(portraits, "portrait", config.split))
         cases += pair(found, usable, config.pairs)
     plan = Plan(
-        tuple(cases), methods(config, results), config, networks, weight_hashes(config.weights), output / RECORDS
+        tuple(cases),
+        methods(config, results),
+        config,
+        networks,
+        weight_hashes(find_weights(config.weights)),
+        output / RECORDS,
     )
     outcome = run_plan(plan)
     if not outcome.records:
@@ -106,7 +113,7 @@ def ablate(
         whole["records"] += part["records"]
         whole["skipped"] |= part["skipped"]
     assert whole is not None
-    return whole | {"experiment": "ablation"}
+    return whole | {"experiment": "ablation", "paper_rows": paper_ablation(networks)}
 
 
 def methods(config: ReenactmentConfig, results: Sequence[Path]) -> tuple[Method, ...]:

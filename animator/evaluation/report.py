@@ -27,8 +27,8 @@ def write_report(folder: Path, report: dict[str, Any]) -> dict[str, str]:
     report = plain(report)
     texts = {
         "json": json.dumps(report, indent=1, allow_nan=False) + "\n",
-        "md": markdown(report),
-        "html": html_report(report, folder / RECORDS if (folder / RECORDS).is_dir() else None),
+        "md": markdown(report, folder),
+        "html": html_report(report, folder, RECORDS),
     }
     paths = {}
     for kind, text in texts.items():
@@ -38,8 +38,8 @@ def write_report(folder: Path, report: dict[str, Any]) -> dict[str, str]:
     return paths
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The tables of a report."""
+def markdown(report: dict[str, Any], folder: Path) -> str:
+    """The tables of a report that lies in a folder, and of the parts that have their own in its subfolders."""
     lines = [one_line(report["provenance"])]
     for name, part in report.items():
         if "methods" in part:
@@ -47,9 +47,17 @@ def markdown(report: dict[str, Any]) -> str:
             lines += ["", *_clips(part)]
             if part["skipped"]:
                 lines += ["", "Not measured:", "", *(f"- {case}: {why}" for case, why in part["skipped"].items())]
+        elif "own_report" in part and (own := folder / part["own_report"] / "report.md").is_file():
+            lines += ["", f"## {TITLES.get(name, name)}", *_lower(own.read_text(encoding="utf-8"))]
         elif name != "provenance":
             lines += ["", f"## {TITLES.get(name, name)}", "", *_facts(part)]
     return "\n".join(lines) + "\n"
+
+
+def _lower(text: str) -> list[str]:
+    """A report's Markdown without its title, its other headings one level lower."""
+    lines = [line for line in text.splitlines() if not line.startswith("# ")]
+    return [f"#{line}" if line.startswith("#") else line for line in lines]
 
 
 def _facts(part: dict[str, Any]) -> list[str]:
@@ -85,9 +93,10 @@ def _totals(part: dict[str, Any]) -> list[str]:
                 text += " (" + " to ".join(ends) + ")"
             cells.append(text)
         lines.append(_row(f"{name}, {method['clips']} clips", *cells))
-    if part["paper"]:
-        cells = [_number(part["paper"].get(column["key"]), column["digits"]) for column in used]
-        lines.append(_row("X-NeMo, the paper (other data)", *cells))
+    for name, figures in ({"X-NeMo, the paper": part["paper"]} | part["paper_rows"]).items():
+        if figures:
+            cells = [_number(figures.get(column["key"]), column["digits"]) for column in used]
+            lines.append(_row(f"{name} (other data)", *cells))
     return [*lines, "", "In parentheses: 95 % bootstrap intervals over clips."]
 
 

@@ -127,6 +127,14 @@ PAPER = {
     "self": {"l1": 0.055, "ssim": 0.826, "lpips": 0.168},
     "cross": {"identity": 0.787, "aed": 0.039, "apd": 3.42, "emotion": 0.65},
 }
+# Table 2 of the paper: what its ablations leave out.
+PAPER_ABLATION = {
+    "without the GAN head": {"identity": 0.789, "aed": 0.045, "apd": 4.64, "emotion": 0.43},
+    "not end to end": {"identity": 0.782, "aed": 0.040, "apd": 3.49, "emotion": 0.52},
+    "without reference feature masking": {"identity": 0.791, "aed": 0.039, "apd": 3.41, "emotion": 0.62},
+    "without augmentation": {"identity": 0.724, "aed": 0.042, "apd": 3.63, "emotion": 0.50},
+    "without cross-attention": {"identity": 0.697, "aed": 0.040, "apd": 3.55, "emotion": 0.48},
+}
 
 
 def columns(experiment: str, networks: NetworkFiles) -> list[Metric]:
@@ -138,11 +146,17 @@ def columns(experiment: str, networks: NetworkFiles) -> list[Metric]:
 
 def paper_figures(experiment: str, networks: NetworkFiles) -> dict[str, float]:
     """What the paper reports, for the columns that mean the same: none for a stand-in's."""
-    figures = dict(PAPER[experiment])
-    for key, network in (("identity", networks.identity), ("emotion", networks.emotion)):
-        if network.stands_for is not None:
-            figures.pop(key, None)
-    return figures
+    return _comparable(PAPER[experiment], networks)
+
+
+def paper_ablation(networks: NetworkFiles) -> dict[str, dict[str, float]]:
+    """The same of the paper's Table 2, by row."""
+    return {f"the paper, {name}": _comparable(figures, networks) for name, figures in PAPER_ABLATION.items()}
+
+
+def _comparable(figures: dict[str, float], networks: NetworkFiles) -> dict[str, float]:
+    used = {"identity": networks.identity, "emotion": networks.emotion}
+    return {key: value for key, value in figures.items() if key not in used or used[key].stands_for is None}
 
 
 def summarise(records: Sequence[Record], folder: Path, resamples: int, seed: int) -> dict[str, Interval]:
@@ -194,6 +208,7 @@ def experiment_report(
             "experiment": experiment,
             "columns": [asdict(metric) for metric in columns(experiment, networks)],
             "paper": paper_figures(experiment, networks),
+            "paper_rows": {},
             "methods": tables,
             "records": [with_stem(record, record.stem) for record in records],
             "skipped": {name: why for name, why in skipped.items() if f", {experiment}, " in name},

@@ -100,18 +100,6 @@ def random_motion(rng: np.random.Generator) -> Motion:
     return Motion(controls, Pose(yaw, pitch, roll))
 
 
-def performance(rng: np.random.Generator, frames: int, keys: int) -> list[Motion]:
-    """A continuous motion: from rest, looking ahead, through `keys` random motions, eased between them."""
-    points = [Motion(np.zeros(len(CONTROLS)), Pose())] + [random_motion(rng) for _ in range(keys)]
-    values = np.stack([point.values() for point in points])
-    places = np.linspace(0, keys, frames)
-    start = np.minimum(places.astype(int), keys - 1)
-    part = places - start
-    eased = (part * part * (3 - 2 * part))[:, None]
-    rows = values[start] * (1 - eased) + values[start + 1] * eased
-    return [Motion(row[:-3], Pose(*(float(value) for value in row[-3:]))) for row in rows]
-
-
 def draw(model: HeadModel, head: Head, motion: Motion, side: int) -> NDArray[np.uint8]:
     """The picture of a head in a motion, (side, side, 3)."""
     expression = np.zeros(len(model.expressions))

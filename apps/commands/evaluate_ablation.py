@@ -13,9 +13,7 @@ from apps.verb import Context, UsageError, Verb
 
 
 def run(files: list[str], config: ReenactmentConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
-    """Measure every weights folder on every pair; the first stands in the report's provenance."""
-    from dataclasses import replace
-
+    """Measure every weights folder on every pair."""
     from animator.evaluation.reenactment import ablate, locate_networks
 
     if config.weights is not None:
@@ -24,10 +22,11 @@ def run(files: list[str], config: ReenactmentConfig, options: argparse.Namespace
     folder, limit = report_folder(options, context), limit_of(options)
     networks = locate_networks(config, [Path(clips), Path(portraits)])
     return reported(
-        replace(config, weights=weights[0]),
+        config,
         networks.plain(),
         folder,
         lambda: {"ablation": ablate(config, weights, [Path(clips)], [Path(portraits)], networks, folder, limit)},
+        weights,
     )
 
 

@@ -111,6 +111,10 @@ def test_several_weights_stand_in_one_table(xnemo: Callable[..., Outcome], data:
     part = report()["ablation"]
     assert list(part["methods"]) == ["other", "tiny"]
     assert value(part, "other", "aed") == value(part, "tiny", "aed")
+    assert part["paper_rows"]["the paper, without the GAN head"] == {"aed": 0.045, "apd": 4.64}  # no stand-in's figures
+    about = report()["provenance"]
+    assert about["weights"] == "other, tiny"
+    assert {name.split("/")[0] for name in about["weight_files"]} == {"other", "tiny"}
 
 
 def test_wrong_words_are_wrong_usage(xnemo: Callable[..., Outcome], tmp_path: Path) -> None:

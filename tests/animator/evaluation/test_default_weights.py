@@ -1,4 +1,4 @@
-"""The packaged weights do their job on real faces: the portrait's mouth, eyes and head follow the driver."""
+"""The packaged weights do their job: a portrait's mouth, eyes and head follow; their latent holds motion, not heads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import pytest
 
 from animator.builders import load_pipeline
 from animator.config_loader import load_config
+from animator.evaluation.config import LatentConfig
 from animator.evaluation.following import follow
 from animator.evaluation.landmarks import FaceMeasures
+from animator.evaluation.latent import evaluate_latent
+from animator.evaluation.networks import find_network
 from animator.evaluation.observer import Observer
 from animator.evaluation.protocols import read_driver
 from animator.portrait import portrait_pictures
@@ -40,3 +43,11 @@ def test_another_persons_portrait_follows(
     found = {name: following[name].correlation for name in signals}
     assert all(following[name].moves for name in signals)
     assert all(value > 0.5 for value in found.values()), found
+
+
+def test_one_motion_on_two_heads_lies_closer_than_two_on_one(models: Path, tmp_path: Path) -> None:
+    settings = ["device=cpu", "heads=4", "motions=6", "own=4", "side=128", "workers=1"]
+    config: LatentConfig = load_config("evaluate_latent", settings)
+    latent, pixels = evaluate_latent(config, find_network("head", [models]), tmp_path)["ordering"]
+    assert latent["closer"] > 0.85 and latent["nearest"] > 0.7
+    assert pixels["closer"] < 0.5  # which is why it is worth asking

@@ -19,7 +19,7 @@ from animator.evaluation.latent import evaluate_latent, head_batch
 from animator.evaluation.networks import NetworkFile, find_network
 from animator.evaluation.probes import fit_linear, ordering, r_squared, read_out
 from animator.evaluation.rasteriser import rasterise
-from animator.evaluation.synthetic import CONTROLS, Head, Motion, draw, names, performance, random_head, random_motion
+from animator.evaluation.synthetic import CONTROLS, Head, Motion, draw, names, random_head, random_motion
 
 GREY = (0.5, 0.5, 0.5)
 LOOKS = Looks((0.8, 0.6, 0.5), (0.6, 0.3, 0.3), (0.2, 0.1, 0.1), (0.2, 0.3, 0.5), GREY, np.array([0.0, 0.3, 0.954]))
@@ -94,13 +94,6 @@ def test_two_people_differ_and_one_is_the_same_twice(model: HeadModel) -> None:
     assert np.abs(a.astype(int) - b).mean() > 10
     same = random_head(model, np.random.default_rng(0), 1.0)
     np.testing.assert_array_equal(same.identity, first.identity)
-
-
-def test_a_performance_starts_at_rest_and_moves_smoothly() -> None:
-    motions = performance(np.random.default_rng(0), 24, 3)
-    values = np.stack([motion.values() for motion in motions])
-    assert values.shape == (24, len(names())) and (values[0] == 0).all()
-    assert np.abs(np.diff(values[:, -3:], axis=0)).max() < 20
 
 
 def made_space(leak: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
