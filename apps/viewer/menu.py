@@ -11,6 +11,7 @@ import streamlit as st
 from apps.viewer.parts import sidebar
 from apps.viewer.restore import restore
 from apps.viewer.session import current, write_address
+from apps.viewer.theme import STYLE
 from apps.viewer.warm import warm_up
 
 
@@ -36,6 +37,7 @@ PAGES: dict[str, list[Entry]] = {
 def run() -> None:
     """Lay out one run of the app."""
     st.set_page_config(page_title="X-NeMo viewer", page_icon=":material/face:", layout="wide")
+    st.html(STYLE)
     session = current()
     restore(session)
     # A change of page empties the URL; this fills it again.

@@ -19,6 +19,11 @@ def headline(title: str, help: str) -> None:
     st.caption(help)
 
 
+def text(markdown: str, help: str | None = None) -> None:
+    """A line of our own making, in which codes may stand on their colours (`theme.chip`); never of others' words."""
+    st.markdown(markdown, unsafe_allow_html=True, help=help)
+
+
 def sidebar(session: Session) -> None:
     """What is open, and which take the pages show; below the menu of pages."""
     with st.sidebar:

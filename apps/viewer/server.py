@@ -13,7 +13,7 @@ from apps.viewer.theme import theme_options
 if TYPE_CHECKING:
     from apps.viewer.config import ViewConfig
 
-APP = Path(__file__).resolve().parent / "app.py"
+APP = Path(__file__).resolve().parent / "served" / "app.py"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 

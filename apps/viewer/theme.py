@@ -35,6 +35,13 @@ SIDEBAR = {
 # Lines and categories: told apart by people with any colour vision, on light and on dark ground (after Okabe and Ito).
 SERIES = ("#d9730d", "#2f8fbf", "#3aa37c", "#b565a7", "#c9a227", "#7a7fd1", "#cf5b5b", "#8a8a86")
 
+# What Streamlit's options do not reach: less empty space above, and codes on their colours.
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 3rem; padding-bottom: 3rem; max-width: 1500px; }
+.stMarkdown .code { display: inline-block; padding: 0 .5em; border-radius: 4px; color: #16130f; font-size: .85em;
+  font-variant-numeric: tabular-nums; line-height: 1.55; }
+</style>"""
+
 
 def theme_options() -> dict[str, Any]:
     """Streamlit's options for both themes; the browser's wish decides between them."""
@@ -56,5 +63,9 @@ def code_colour(code: int, codes: int) -> str:
     """
     golden = 0.61803398875  # steps of the golden ratio spread hues evenly, however many are shown
     hue = (code * golden) % 1
-    lightness = 46 + 14 * ((code * 7) % 3)
-    return f"hsl({round(360 * hue)} {52 + 10 * (code % 2)}% {min(lightness, 74)}%)"
+    return f"hsl({round(360 * hue)} {44 + 8 * (code % 3)}% {64 + 5 * (code % 4)}%)"
+
+
+def chip(code: int, codes: int) -> str:
+    """A code on its colour, in Markdown with a little HTML (`unsafe_allow_html`)."""
+    return f'<span class="code" style="background:{code_colour(code, codes)}">{code}</span>'

@@ -4,11 +4,79 @@ from __future__ import annotations
 
 import streamlit as st
 
-from apps.viewer.parts import headline, need_take
+from apps.viewer import networks
+from apps.viewer.analysis import Analysis, analyse
+from apps.viewer.parts import errors_in_words, headline, need_take, text
+from apps.viewer.session import Session, current
+from apps.viewer.surveys import packaged_survey
+from apps.viewer.takes import Take, token_at, token_frames
+from apps.viewer.theme import chip
+from apps.viewer.thumbnails import drawn, video_frames
+from apps.viewer.timeline import show_timeline
+
+STILL_WIDTH = 208  # pixels
 
 
 def page() -> None:
     """Lay the page out."""
-    headline("Timeline", "What the clip does, token by token.")
     take = need_take()
-    st.write(take.name, len(take))
+    headline(
+        take.name,
+        "Click to put the cursor somewhere, drag to select tokens. The arrow keys move the cursor, with shift they "
+        "widen the selection.",
+    )
+    with errors_in_words():
+        _timeline()
+
+
+@st.fragment
+def _timeline() -> None:
+    session = current()
+    take = need_take()
+    show_timeline(session, take)
+    _details(session, take, analyse(take))
+
+
+def _details(session: Session, take: Take, analysis: Analysis) -> None:
+    tokenizer = networks.tokenizer()
+    token = token_at(take, session.cursor, tokenizer.frames_per_token)
+    left, right = st.columns([1, 1], gap="large")
+    with left, st.container(horizontal=True):
+        if take.frames is not None:
+            st.image(video_frames(take, [session.cursor])[0], width=STILL_WIDTH, caption="the clip")
+        portrait = session.portrait or take.portrait or networks.default_portrait()
+        st.image(drawn(take, [session.cursor], portrait)[0], width=STILL_WIDTH, caption="drawn from the motion")
+    with right:
+        _token(take, analysis, token)
+        _selection(session, take)
+
+
+def _token(take: Take, analysis: Analysis, token: int) -> None:
+    tokenizer = networks.tokenizer()
+    code = int(take.tokens.tokens[token, 0])
+    start, stop = token_frames(take, tokenizer.frames_per_token)[token]
+    text(f"**Token {token}** · frames {start} to {stop - 1} · {chip(code, tokenizer.codes)}")
+    usage = packaged_survey().codes.usage
+    words = [f"{analysis.surprise[token]:.1f} bits of surprise"]
+    if analysis.error is not None:
+        words.append(f"error {analysis.error[token]:.2f}")
+    if packaged_survey().tokenizer_id == tokenizer.id:
+        words.append(f"used {usage[code]} times in the training clips" if usage[code] else "never used in training")
+    st.caption(" · ".join(words))
+    expected = zip(analysis.expected[token], analysis.probabilities[token], strict=True)
+    chips = " ".join(f"{chip(int(other), tokenizer.codes)} {share:.0%}" for other, share in expected)
+    text(f"The generator expected {chips}")
+    near = " ".join(chip(int(other), tokenizer.codes) for other in tokenizer.nearest(code, 5))
+    text(f"Nearest codes {near}", help="The codes that lie nearest to this one in the codebook.")
+
+
+def _selection(session: Session, take: Take) -> None:
+    """The selection in numbers: for the keyboard, and for who knows the token already."""
+    with st.popover("Selection", icon=":material/select_all:"):
+        start, stop = session.span or (0, 0)
+        first = st.number_input("First token", 0, len(take) - 1, min(start, len(take) - 1))
+        last = st.number_input("Last token", 0, len(take) - 1, max(min(stop - 1, len(take) - 1), 0))
+        if st.button("Select"):
+            session.choose(int(first), int(last) + 1)
+            session.point(token_frames(take, networks.tokenizer().frames_per_token)[int(first)][0])
+            st.rerun(scope="fragment")
