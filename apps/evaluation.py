@@ -107,6 +107,8 @@ def summary(result: dict[str, Any]) -> str:
     for name, part in result.items():
         if isinstance(part, dict) and "methods" in part:
             lines += _table(name, part)
+        elif isinstance(part, dict) and "not_measured" in part:
+            lines += [f"{name} is not measured: {part['not_measured']}", ""]
     lines.append(f"report: {result['report']['html']}")
     return "\n".join(lines)
 
@@ -117,16 +119,18 @@ def _table(name: str, part: dict[str, Any]) -> list[str]:
         for column in part["columns"]
         if column["key"] in SHOWN and any(column["key"] in method["figures"] for method in part["methods"].values())
     ]
-    width = max([len(method) for method in part["methods"]] + [len(name)])
-    lines = [f"{name:<{width}}  " + "  ".join(column["label"] for column in columns)]
+    rows = [[name, *(column["label"] for column in columns)]]
     for method, found in part["methods"].items():
-        cells = [_cell(found["figures"].get(column["key"]), column) for column in columns]
-        lines.append(f"{method:<{width}}  " + "  ".join(cells))
+        rows.append([method, *(_cell(found["figures"].get(column["key"]), column) for column in columns)])
+    first, *widths = (max(map(len, cells)) for cells in zip(*rows, strict=True))
+    lines = [
+        "  ".join([f"{head:<{first}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+        for head, *cells in rows
+    ]
     skipped = len(part["skipped"])
     return [*lines, *([f"{skipped} could not be measured; the report says why"] if skipped else []), ""]
 
 
 def _cell(figure: dict[str, Any] | None, column: dict[str, Any]) -> str:
     value = None if figure is None else figure["value"]
-    text = "–" if value is None else f"{value:.{column['digits']}f}"
-    return f"{text:>{len(column['label'])}}"
+    return "–" if value is None else f"{value:.{column['digits']}f}"

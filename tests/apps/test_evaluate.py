@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from animator.image import read_image, write_image
+from apps.evaluation import summary
 from tests.animator.media import clip_frames, make_video
 from tests.apps.conftest import Outcome
 
@@ -115,6 +116,20 @@ def test_several_weights_stand_in_one_table(xnemo: Callable[..., Outcome], data:
     about = report()["provenance"]
     assert about["weights"] == "other, tiny"
     assert {name.split("/")[0] for name in about["weight_files"]} == {"other", "tiny"}
+
+
+def test_numbers_stand_under_their_names() -> None:
+    columns = [{"key": "l1", "label": "L1", "digits": 3}, {"key": "aed", "label": "AED", "digits": 4}]
+    figures = {"l1": {"value": 0.04}, "aed": {"value": 12.5}}
+    methods = {"mine": {"figures": figures}, "another": {"figures": {"l1": {"value": None}}}}
+    result = {
+        "self": {"columns": columns, "methods": methods, "skipped": {}},
+        "latent": {"not_measured": "no head"},
+        "report": {"html": "report.html"},
+    }
+    table, _, rest = summary(result).partition("\n\n")
+    assert table.splitlines() == ["self        L1      AED", "mine     0.040  12.5000", "another      –        –"]
+    assert rest.splitlines() == ["latent is not measured: no head", "", "report: report.html"]
 
 
 def test_wrong_words_are_wrong_usage(xnemo: Callable[..., Outcome], tmp_path: Path) -> None:
