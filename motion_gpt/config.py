@@ -20,6 +20,12 @@ class GptConfig:
         minimum=8,
     )
     dropout: float = key(0.1, "dropout in training, after embedding, attention and each layer", minimum=0, maximum=0.9)
+    detail_components: int = key(
+        64,
+        "components of the fine motion that tokens leave out and sampling.detail draws; 0: none",
+        minimum=0,
+        maximum=512,
+    )
 
 
 @dataclass

@@ -18,15 +18,19 @@ from torch import Tensor
 from animator.errors import XNeMoError
 from animator.motion_clip import MotionClip
 from motion_gpt.decoder import Decoder
+from motion_gpt.models.detail import DetailStream
 from motion_gpt.rates import RateChange, frames_needed, rate_ratio, resample_from_end
 from motion_gpt.rollout import Item, Rollout
 from motion_gpt.sampling import generate_items
 from motion_gpt.seam import REACH, Onset, Seam, SeamSettings, real_limit, seam_roughness
-from motion_gpt.settings import Sampling
+from motion_gpt.settings import Sampling, item_generator
 from motion_gpt.vocabulary import Condition
 from motion_tokenizer.features import FEATURES, from_features, to_features
 from motion_tokenizer.streaming import TokenizerStream
 from motion_tokenizer.tokenizer import MotionTokenizer
+
+DETAIL = 1
+"""The purpose, for `item_generator`, of the random numbers that make fine motion."""
 
 RECENT = 250
 """Frames of the driving that are remembered, 10 s: they tell how rough real motion is."""
@@ -100,16 +104,25 @@ class Continuation:
         prefix: what it continues.
         seam: how it is joined to that.
         fps: frames a second that are wanted; None: the tokenizer's. Without a prefix there is no other.
+        detail: draws what tokens leave out; None for nothing.
     """
 
     def __init__(
-        self, tokenizer: MotionTokenizer, prefix: Prefix, seam: SeamSettings, fps: float | None = None
+        self,
+        tokenizer: MotionTokenizer,
+        prefix: Prefix,
+        seam: SeamSettings,
+        fps: float | None = None,
+        detail: DetailStream | None = None,
     ) -> None:
         self._stream = prefix.stream.fork()
+        self._detail = detail
         self._join: Seam | Onset
         self._rate: RateChange | None = None
         if len(prefix.tokens):
-            self._join = Seam(prefix.driving[-2:], prefix.decoded, seam)
+            # What the detail goes on from needs no fade.
+            decoded = prefix.decoded if detail is None else prefix.decoded + detail.before
+            self._join = Seam(prefix.driving[-2:], decoded, seam)
             self._rate = RateChange(prefix.driving[-1], tokenizer.fps, fps or tokenizer.fps)
         elif fps is not None and rate_ratio(fps, tokenizer.fps) != 1:
             raise ValueError(f"a clip made from nothing has {tokenizer.fps:g} frames a second, not {fps:g}")
@@ -119,8 +132,29 @@ class Continuation:
     def push(self, tokens: Tensor) -> Tensor:
         """Take the next tokens, (m, levels), and give back the frames that are known now, (n, 515)."""
         latents, boxes = self._stream.push_tokens(tokens)
-        frames = self._join(to_features(latents, boxes))
+        frames = to_features(latents, boxes)
+        if self._detail is not None:
+            frames = frames + self._detail.draw(len(frames))
+        frames = self._join(frames)
         return frames if self._rate is None else self._rate(frames)
+
+
+def begin_continuation(
+    decoder: Decoder,
+    tokenizer: MotionTokenizer,
+    prefix: Prefix,
+    item: Item,
+    settings: Sampling,
+    seam: SeamSettings,
+    fps: float | None = None,
+) -> Continuation:
+    """A continuation with the fine motion that the item's seed draws; arguments as in `Continuation`."""
+    detail = None
+    if settings.detail and settings.temperature and decoder.detail.components:
+        random = item_generator(item.seed, item.candidate, DETAIL)
+        before = prefix.driving[-2:] - prefix.decoded if len(prefix.tokens) else None
+        detail = decoder.detail.stream(before, random, settings.detail)
+    return Continuation(tokenizer, prefix, seam, fps, detail)
 
 
 def tokens_needed(tokenizer: MotionTokenizer, frames: int, fps: float) -> int:
@@ -158,7 +192,7 @@ def smooth_starts(
         tried = [replace(items[number], seed=derived_seed(items[number].seed, attempt)) for number in waiting]
         beginnings = generate_items(decoder, tried, length, settings)
         for number, item, tokens in zip(waiting, tried, beginnings, strict=True):
-            frames = Continuation(tokenizer, prefix, seam).push(tokens)
+            frames = begin_continuation(decoder, tokenizer, prefix, item, settings, seam).push(tokens)
             rough = float(seam_roughness(torch.cat([prefix.driving, frames]), len(prefix.driving)))
             if rough < least[number]:
                 least[number], chosen[number] = rough, item

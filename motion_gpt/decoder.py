@@ -9,6 +9,7 @@ mixes. What is computed for an item has the same bits in any batch (see `motion_
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -135,6 +136,7 @@ class Decoder:
         self.vocabulary = model.vocabulary
         self.context = model.context
         self.tokenizer_id: str = model.config.tokenizer_id
+        self.detail = copy.deepcopy(model.detail).cpu()
         self.embedding = model.transformer.wte.weight.detach()
         self.positions = model.transformer.wpe.weight.detach().float()
         self.network = Network(model, dtype or self.embedding.dtype).eval().requires_grad_(False)

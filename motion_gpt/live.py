@@ -18,7 +18,7 @@ from torch import Tensor
 from animator.errors import XNeMoError
 from animator.live_face import LiveFace
 from animator.preview import Preview
-from motion_gpt.continuation import RECENT, Continuation, Prefix, check_pair, smooth_starts, stream_tokens
+from motion_gpt.continuation import RECENT, Prefix, begin_continuation, check_pair, smooth_starts, stream_tokens
 from motion_gpt.decoder import Decoder
 from motion_gpt.models.motion_gpt import MotionGpt
 from motion_gpt.outpainting import NULL
@@ -99,7 +99,7 @@ class LiveMotion:
         prefix = self._grids[self._heard % stride].prefix(self._recent)
         item = Item(prefix.tokens, self._condition, self._settings.seed)
         (item,) = smooth_starts(self._decoder, self.tokenizer, prefix, [item], self._settings, self._seam)
-        continuation = Continuation(self.tokenizer, prefix, self._seam)
+        continuation = begin_continuation(self._decoder, self.tokenizer, prefix, item, self._settings, self._seam)
         passages = [(self._condition, None)]
         for token in stream_tokens(self._decoder, prefix.tokens, passages, self._settings, item.seed, 0):
             yield from_features(continuation.push(token))

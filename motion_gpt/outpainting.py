@@ -15,6 +15,7 @@ from motion_gpt.continuation import (
     Continuation,
     Passage,
     as_motion,
+    begin_continuation,
     check_pair,
     nothing,
     read_prefix,
@@ -78,8 +79,9 @@ def continue_motion(
     items = smooth_starts(decoder, tokenizer, prefix, items, settings, seam)
     length = tokens_needed(tokenizer, frames, driving.fps)
     clips = []
-    for tokens in generate_items(decoder, items, length, settings, progress):
-        features = Continuation(tokenizer, prefix, seam, driving.fps).push(tokens)[:frames]
+    for item, tokens in zip(items, generate_items(decoder, items, length, settings, progress), strict=True):
+        continuation = begin_continuation(decoder, tokenizer, prefix, item, settings, seam, driving.fps)
+        features = continuation.push(tokens)[:frames]
         clips.append(join(driving, as_motion(features, replace(driving, seed=settings.seed))))
     return clips
 
@@ -121,7 +123,7 @@ def stream_motion(
         like = driving
     item = Item(prefix.tokens, passages[0][0], settings.seed, candidate)
     (item,) = smooth_starts(decoder, tokenizer, prefix, [item], settings, seam)
-    continuation = Continuation(tokenizer, prefix, seam, like.fps)
+    continuation = begin_continuation(decoder, tokenizer, prefix, item, settings, seam, like.fps)
     tokens = stream_tokens(decoder, prefix.tokens, passages, settings, item.seed, candidate)
     return _pieces(tokens, continuation, replace(like, seed=settings.seed), frames)
 

@@ -39,6 +39,13 @@ class Sampling:
         "more makes the condition stronger, 0 ignores it",
         minimum=0,
     )
+    detail: float = key(
+        0.7,
+        "fine motion, quicker than a token, drawn on top of what tokens decode to: 1 as much as tokens leave out "
+        "of real clips; 0: none, as with temperature=0",
+        minimum=0,
+        maximum=2,
+    )
     max_context: int | None = key(
         None,
         "rows that the network sees at once, condition included; beyond, the oldest quarter is dropped; null: as many "
@@ -69,8 +76,15 @@ class Sampling:
         return self.max_context
 
 
-def item_generator(seed: int, candidate: int = 0) -> torch.Generator:
-    """The random numbers of one candidate, independent of those of all others and of how many there are."""
-    state = np.random.SeedSequence([seed, candidate]).generate_state(1, np.uint64)[0]
+def item_generator(seed: int, candidate: int = 0, purpose: int = 0) -> torch.Generator:
+    """The random numbers of one candidate, independent of those of all others and of how many there are.
+
+    Args:
+        seed: the item's.
+        candidate: which of the clips with this seed.
+        purpose: what they are for; 0 draws tokens.
+    """
+    entropy = [seed, candidate, purpose] if purpose else [seed, candidate]
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     # manual_seed takes a signed 64-bit number.
     return torch.Generator().manual_seed(int(state) >> 1)

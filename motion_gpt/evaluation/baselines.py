@@ -9,14 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from motion_gpt.autoregression import Autoregression
 from motion_gpt.continuation import Continuation, read_prefix
 from motion_gpt.evaluation.cases import as_clip
 from motion_gpt.evaluation.features import MotionSpace
 from motion_gpt.ngrams import TokenModel
 from motion_gpt.seam import Seam, SeamSettings
 from motion_tokenizer.tokenizer import MotionTokenizer
-
-_RADIUS = 0.999  # above it a linear recursion grows for ever
 
 
 class Baseline(ABC):
@@ -104,37 +103,21 @@ class LinearAutoregression(Baseline):
     Args:
         clips: training clips, (T, 515) each.
         space: the components that are predicted; the rest of the last frame is held.
-        penalty: ridge, relative to the mean square of a component.
     """
 
     name = "var2"
     about = "a linear function of the last two frames and Gaussian noise, on principal components"
     random = True
 
-    def __init__(self, clips: Sequence[Tensor], space: MotionSpace, penalty: float = 1e-4) -> None:
+    def __init__(self, clips: Sequence[Tensor], space: MotionSpace) -> None:
         self.space = space
-        projected = [space.project(clip).double() for clip in clips if len(clip) > 2]
-        before = torch.cat([torch.cat([y[1:-1], y[:-2]], dim=1) for y in projected])
-        after = torch.cat([y[2:] for y in projected])
-        inputs = torch.cat([before, torch.ones(len(before), 1, dtype=torch.float64)], dim=1)
-        ridge = penalty * float(before.square().mean()) * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
-        ridge[-1, -1] = 0
-        solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ after)
-        k = after.shape[1]
-        self.first, self.second, self.constant = _damped(
-            solution[:k], solution[k : 2 * k], after.mean(dim=0), solution[-1]
-        )
-        errors = after - inputs @ solution
-        covariance = errors.T @ errors / len(errors)
-        values, vectors = torch.linalg.eigh(covariance)
-        self.noise = vectors * values.clamp(min=0).sqrt()
+        self.recursion = Autoregression.fit([space.project(clip) for clip in clips])
 
     def go_on(self, prefix: Tensor, frames: int, generator: torch.Generator) -> Tensor:
         older, newer = self.space.project(prefix[-2:]).double()
         made = []
         for _ in range(frames):
-            drawn = self.noise @ torch.randn(len(newer), generator=generator, dtype=torch.float64)
-            older, newer = newer, newer @ self.first + older @ self.second + self.constant + drawn
+            older, newer = newer, self.recursion.next(older, newer, generator)
             made.append(newer)
         return self.space.restore(torch.stack(made).float(), prefix[-1])
 
@@ -162,17 +145,3 @@ class CountedTokens(Baseline):
         begun = read_prefix(tokenizer, as_clip(prefix, tokenizer.fps, tokenizer.encoder_id))
         tokens = self.model.sample(begun.tokens, -(-frames // tokenizer.frames_per_token), generator)
         return Continuation(tokenizer, begun, self.seam).push(tokens)[:frames]
-
-
-def _damped(first: Tensor, second: Tensor, mean: Tensor, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients of a recursion that does not grow for ever, about the same mean."""
-    k = len(first)
-    companion = torch.zeros(2 * k, 2 * k, dtype=torch.float64)
-    companion[:k, :k], companion[:k, k:] = first.T, second.T
-    companion[k:, :k] = torch.eye(k, dtype=torch.float64)
-    radius = float(torch.linalg.eigvals(companion).abs().max())
-    if radius <= _RADIUS:
-        return first, second, constant
-    factor = _RADIUS / radius
-    first, second = first * factor, second * factor**2
-    return first, second, mean - mean @ first - mean @ second

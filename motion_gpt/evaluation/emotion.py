@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motion_gpt.continuation import Continuation, nothing
+from motion_gpt.continuation import begin_continuation, nothing
 from motion_gpt.decoder import Decoder
 from motion_gpt.evaluation.config import EvaluateGenerationConfig
 from motion_gpt.evaluation.features import MotionSpace, StretchFeatures, stretches_of
@@ -110,8 +110,8 @@ def generate_asked(config: EvaluateGenerationConfig, decoder: Decoder, tokenizer
         for number, (emotion, level) in enumerate(wishes)
     ]
     made = [
-        Continuation(tokenizer, empty, config.seam).push(tokens)[:frames]
-        for tokens in generate_items(decoder, items, length, settings)
+        begin_continuation(decoder, tokenizer, empty, item, settings, config.seam).push(tokens)[:frames]
+        for item, tokens in zip(items, generate_items(decoder, items, length, settings), strict=True)
     ]
     return Asked(
         torch.stack(made),

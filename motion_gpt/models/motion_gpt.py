@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2Model
 
 from animator.errors import XNeMoError
+from motion_gpt.models.detail import MotionDetail
 from motion_gpt.vocabulary import Vocabulary
 
 
@@ -29,6 +30,7 @@ class MotionGpt(ModelMixin, ConfigMixin):
         context: longest sequence in rows, those of the condition included.
         dropout: in training.
         tokenizer_id: which tokenizer's tokens it speaks; empty for one that was never trained.
+        detail_components: of `detail`, what the tokens leave out of motion.
     """
 
     config_name = "config.json"
@@ -44,11 +46,13 @@ class MotionGpt(ModelMixin, ConfigMixin):
         context: int = 1024,
         dropout: float = 0.1,
         tokenizer_id: str = "",
+        detail_components: int = 0,
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} must be a multiple of heads {heads}")
         self.vocabulary = Vocabulary(codes, levels)
+        self.detail = MotionDetail(detail_components)
         self.transformer = GPT2Model(
             GPT2Config(
                 vocab_size=self.vocabulary.size,

@@ -28,6 +28,7 @@ from motion_gpt.models.motion_gpt import MotionGpt
 from motion_gpt.training.batches import BatchSampler, TokenBatch
 from motion_gpt.training.clips import LabelledClips, read_labelled_clips
 from motion_gpt.training.config import TrainGptConfig
+from motion_gpt.training.detail import fit_detail
 from motion_gpt.training.embedding import start_from_codebooks
 from motion_gpt.training.losses import Neighbours, token_losses
 from motion_gpt.training.pool import TokenPool
@@ -62,6 +63,7 @@ def train_gpt(config: TrainGptConfig) -> Path:
     model = _build(config, tokenizer)
     state = train(config, model, tokenizer, trained, held_out)
     model.load_state_dict(state.averages["best"].values)
+    fit_detail(model.detail, trained, tokenizer)
     record = json.dumps(_record(config, state, trained, held_out, tokenizer), indent=1) + "\n"
     return save_gpt(model, Path(config.output) / WEIGHTS, record)
 

@@ -9,6 +9,7 @@ import torch
 from motion_gpt.builders import build_gpt
 from motion_gpt.config import gpt_config
 from motion_gpt.models.motion_gpt import MotionGpt
+from motion_tokenizer.features import FEATURES
 from motion_tokenizer.tokenizer import MotionTokenizer
 from tests.motion_tokenizer import tiny
 
@@ -27,4 +28,5 @@ def speaker_of(tokenizer: MotionTokenizer) -> MotionGpt:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    model.detail.fit([0.1 * torch.randn(200, FEATURES, generator=generator)])
     return model

@@ -1,0 +1,30 @@
+"""Fit the fine motion that tokens leave out, from the clips that the generator is trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motion_gpt.models.detail import MotionDetail
+from motion_gpt.training.clips import LabelledClips, tokens_of
+from motion_tokenizer.features import to_features
+from motion_tokenizer.tokenizer import MotionTokenizer
+
+
+def fit_detail(detail: MotionDetail, clips: LabelledClips, tokenizer: MotionTokenizer) -> None:
+    """Fit a network's fine motion, in place. Mirrored copies are passed over: they tell nothing new.
+
+    Nothing is fitted to a tokenizer that looks ahead, which cannot continue a clip.
+    """
+    if detail.components and tokenizer.model.config.causal:
+        own = [clip for clip, copy in zip(clips.clips.clips(), clips.clips.mirrored, strict=True) if not copy]
+        detail.fit(left_out(own, tokenizer))
+
+
+@torch.no_grad()
+def left_out(clips: list[Tensor], tokenizer: MotionTokenizer) -> list[Tensor]:
+    """Clips less what their tokens decode to; features (T, 515) each, to as many whole tokens' frames."""
+    stride = tokenizer.frames_per_token
+    whole = [clip[len(clip) % stride :] for clip in clips]
+    streams = [tokenizer.stream().push_tokens(tokens) for tokens in tokens_of(whole, tokenizer)]
+    return [clip - to_features(*decoded) for clip, decoded in zip(whole, streams, strict=True)]

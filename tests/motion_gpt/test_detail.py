@@ -1,0 +1,79 @@
+"""Fine motion: what is fitted, what is drawn, and where it goes on from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from motion_gpt.autoregression import Autoregression
+from motion_gpt.models.detail import MotionDetail
+from motion_gpt.settings import item_generator
+from motion_tokenizer.features import FEATURES
+
+K = 3
+HIDDEN = Autoregression(
+    first=torch.diag(torch.tensor([0.9, 0.5, -0.4], dtype=torch.float64)),
+    second=torch.diag(torch.tensor([-0.3, 0.2, 0.1], dtype=torch.float64)),
+    constant=torch.zeros(K, dtype=torch.float64),
+    noise=torch.diag(torch.tensor([1.0, 0.5, 0.25], dtype=torch.float64)),
+)
+
+
+def fine_motion(frames: int, seed: int) -> Tensor:
+    """A known recursion on three directions of the 515."""
+    random = torch.Generator().manual_seed(seed)
+    axes = torch.linalg.qr(torch.randn(FEATURES, K, generator=torch.Generator().manual_seed(0)).double()).Q
+    rows = [torch.zeros(K, dtype=torch.float64)] * 2
+    for _ in range(frames):
+        rows.append(HIDDEN.next(rows[-2], rows[-1], random))
+    return (torch.stack(rows[2:]) @ axes.T).float()
+
+
+@pytest.fixture(scope="module")
+def detail() -> MotionDetail:
+    detail = MotionDetail(K)
+    detail.fit([fine_motion(2000, seed) for seed in range(3)])
+    return detail
+
+
+def lag(motion: Tensor) -> Tensor:
+    """Trace of the covariance of neighbouring frames over that of frames."""
+    motion = motion - motion.mean(dim=0)
+    return (motion[1:] * motion[:-1]).sum() / motion.square().sum()
+
+
+def test_what_is_drawn_is_like_what_was_fitted(detail: MotionDetail) -> None:
+    real = fine_motion(4000, 9)
+    drawn = detail.stream(None, item_generator(1), 1.0).draw(4000)
+    assert float(drawn.square().sum() / real.square().sum()) == pytest.approx(1, abs=0.15)
+    assert float(lag(drawn)) == pytest.approx(float(lag(real)), abs=0.05)
+    # and in the same directions
+    covariance, other = real.T @ real, drawn.T @ drawn
+    assert float((covariance * other).sum() / (covariance.norm() * other.norm())) > 0.97
+
+
+def test_bits_do_not_depend_on_the_pieces(detail: MotionDetail) -> None:
+    whole = detail.stream(None, item_generator(3), 0.7).draw(25)
+    stream = detail.stream(None, item_generator(3), 0.7)
+    assert torch.equal(torch.cat([stream.draw(n) for n in (0, 4, 1, 20)]), whole)
+    assert not torch.equal(detail.stream(None, item_generator(4), 0.7).draw(25), whole)
+
+
+def test_it_goes_on_from_what_was_left_out_and_fades_without_noise(detail: MotionDetail) -> None:
+    before = fine_motion(50, 5)[-2:]
+    stream = detail.stream(before, item_generator(0), 0.0)
+    torch.testing.assert_close(stream.before, before, atol=2e-2, rtol=0)
+    drawn = stream.draw(100)
+    # The recursion that made the two frames says what follows them.
+    axes = torch.linalg.qr(torch.randn(FEATURES, K, generator=torch.Generator().manual_seed(0)).double()).Q
+    older, newer = before.double() @ axes
+    expected = newer @ HIDDEN.first + older @ HIDDEN.second
+    torch.testing.assert_close(drawn[0].double() @ axes, expected, atol=0.1, rtol=0.1)
+    assert float(drawn[-1].norm()) < 0.05 * float(before.norm())
+
+
+def test_fresh_it_is_nothing() -> None:
+    fresh = MotionDetail(K)
+    assert not fresh.stream(torch.ones(2, FEATURES), item_generator(0), 1.0).draw(5).any()
+    assert not list(MotionDetail(0).state_dict())
