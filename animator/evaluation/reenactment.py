@@ -95,25 +95,24 @@ def ablate(
         weights: folders, one a row; their names must differ.
         config, clips, portraits, networks, output, limit: see `reenact`.
     Returns:
-        One experiment's report, in which every weights folder is a method.
+        One experiment's report, in which every weights folder is a method; then come the baselines.
     """
-    names = [find_weights(folder).resolve().name for folder in weights]
+    names = [find_weights(folder).resolve().name for folder in weights] + list(BASELINES)
     if len(set(names)) < len(names):
-        raise XNeMoError(
-            f"two of the weights folders have one name ({', '.join(names)}); the table needs them to differ"
-        )
-    whole: dict[str, Any] | None = None
+        raise XNeMoError(f"two rows of the table would have one name: {', '.join(names)}; rename a weights folder")
+    parts: list[dict[str, Any]] = []
     for folder in weights:
-        one = replace(config, weights=folder, baselines=False)
-        part = reenact(one, clips, portraits, networks, output, own=False, limit=limit)["cross"]
-        if whole is None:
-            whole = part
-            continue
-        whole["methods"] |= part["methods"]
-        whole["records"] += part["records"]
-        whole["skipped"] |= part["skipped"]
-    assert whole is not None
-    return whole | {"experiment": "ablation", "paper_rows": paper_ablation(networks)}
+        # Baselines do not depend on the weights, but for the frames in which a face can be followed.
+        one = replace(config, weights=folder, baselines=config.baselines and not parts)
+        parts.append(reenact(one, clips, portraits, networks, output, own=False, limit=limit)["cross"])
+    rows = {name: method for part in parts for name, method in part["methods"].items()}
+    return parts[0] | {
+        "experiment": "ablation",
+        "methods": {name: rows[name] for name in sorted(rows, key=BASELINES.__contains__)},
+        "records": [record for part in parts for record in part["records"]],
+        "skipped": {case: why for part in parts for case, why in part["skipped"].items()},
+        "paper_rows": paper_ablation(networks),
+    }
 
 
 def methods(config: ReenactmentConfig, results: Sequence[Path]) -> tuple[Method, ...]:

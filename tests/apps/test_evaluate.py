@@ -110,7 +110,8 @@ def test_several_weights_stand_in_one_table(xnemo: Callable[..., Outcome], data:
 
     assert main([str(word) for word in words]) == 0
     part = report()["ablation"]
-    assert list(part["methods"]) == ["other", "tiny"]
+    assert list(part["methods"]) == ["other", "tiny", "copy the reference", "copy the driver", "paste the driving face"]
+    assert len(part["records"]) == 5
     assert value(part, "other", "aed") == value(part, "tiny", "aed")
     assert part["paper_rows"]["the paper, without the GAN head"] == {"aed": 0.045, "apd": 4.64}  # no stand-in's figures
     about = report()["provenance"]
