@@ -34,6 +34,14 @@ def tokenizer() -> MotionTokenizer:
     return MotionTokenizer.from_pretrained(settings().tokenizer_weights, resolve_device(settings().device))
 
 
+@st.cache_resource(show_spinner=False)
+def colours() -> list[str]:
+    """A CSS colour for each code of the tokenizer."""
+    from apps.viewer.palette import palette
+
+    return palette(tokenizer().codebook.numpy())
+
+
 @st.cache_resource(show_spinner="Loading the generator …")
 def generator() -> Decoder:
     """The motion generator, ready to score and to sample."""

@@ -9,6 +9,7 @@ from typing import NoReturn
 import streamlit as st
 
 from animator.errors import XNeMoError
+from apps.viewer import networks
 from apps.viewer.session import Session, current, write_address
 from apps.viewer.takes import Take
 
@@ -19,8 +20,13 @@ def headline(title: str, help: str) -> None:
     st.caption(help)
 
 
+def chip(code: int) -> str:
+    """A code on its colour, for `text`."""
+    return f'<span class="code" style="background:{networks.colours()[code]}">{code}</span>'
+
+
 def text(markdown: str, help: str | None = None) -> None:
-    """A line of our own making, in which codes may stand on their colours (`theme.chip`); never of others' words."""
+    """A line of our own making, in which codes may stand on their colours (`chip`); never of others' words."""
     st.markdown(markdown, unsafe_allow_html=True, help=help)
 
 

@@ -50,22 +50,3 @@ def theme_options() -> dict[str, Any]:
         options |= {f"theme.{mode}.{name}": value for name, value in colours.items()}
         options |= {f"theme.{mode}.sidebar.{name}": value for name, value in SIDEBAR[mode].items()}
     return options
-
-
-def code_colour(code: int, codes: int) -> str:
-    """A colour for a code, always the same one: hues far apart for neighbouring numbers.
-
-    Args:
-        code: 0 to codes - 1.
-        codes: how many there are.
-    Returns:
-        A CSS colour that text of both themes can stand beside.
-    """
-    golden = 0.61803398875  # steps of the golden ratio spread hues evenly, however many are shown
-    hue = (code * golden) % 1
-    return f"hsl({round(360 * hue)} {44 + 8 * (code % 3)}% {64 + 5 * (code % 4)}%)"
-
-
-def chip(code: int, codes: int) -> str:
-    """A code on its colour, in Markdown with a little HTML (`unsafe_allow_html`)."""
-    return f'<span class="code" style="background:{code_colour(code, codes)}">{code}</span>'

@@ -18,7 +18,7 @@ from apps.viewer import networks
 from apps.viewer.analysis import CURVES, Analysis, analyse, fingerprint
 from apps.viewer.session import Session, write_address
 from apps.viewer.takes import Take, token_frames
-from apps.viewer.theme import SERIES, code_colour
+from apps.viewer.theme import SERIES
 from apps.viewer.thumbnails import Strip, strip
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -120,10 +120,10 @@ def timeline_data(
     take: Take,
     lanes: list[Lane],
     pictures: Strip | None,
+    colours: Sequence[str],
     locked: Collection[int] = (),
     changed: Collection[int] = (),
     frames_per_token: int = 4,
-    codes: int = 4096,
 ) -> dict[str, Any]:
     """Everything that the component draws, as an object of JSON.
 
@@ -132,8 +132,9 @@ def timeline_data(
         take: what is shown.
         lanes: of `lanes_of`.
         pictures: for the frame strip.
+        colours: of the codes.
         locked, changed: tokens that are marked so.
-        frames_per_token, codes: of the tokenizer.
+        frames_per_token: of the tokenizer.
     """
     first = [int(code) for code in take.tokens.tokens[:, 0]]
     starts = [start for start, _ in token_frames(take, frames_per_token)]
@@ -146,7 +147,7 @@ def timeline_data(
         "fps": take.fps,
         "starts": starts,
         "codes": first,
-        "colours": [code_colour(code, codes) for code in first],
+        "colours": [colours[code] for code in first],
         "lanes": lanes,
         "sprite": shown,
         "thumbs": [] if pictures is None else pictures.frames,
@@ -184,16 +185,15 @@ def show_timeline(
         key: of the component on its page.
     """
     portrait = session.portrait or take.portrait or networks.default_portrait()
-    tokenizer = networks.tokenizer()
     data = timeline_data(
         session,
         take,
         lanes_of(analyse(take), lanes),
         strip(take, portrait) if "frames" in lanes else None,
+        networks.colours(),
         locked,
         changed,
-        tokenizer.frames_per_token,
-        tokenizer.codes,
+        networks.tokenizer().frames_per_token,
     )
 
     def pointed() -> None:

@@ -6,11 +6,10 @@ import streamlit as st
 
 from apps.viewer import networks
 from apps.viewer.analysis import Analysis, analyse
-from apps.viewer.parts import errors_in_words, headline, need_take, text
+from apps.viewer.parts import chip, errors_in_words, headline, need_take, text
 from apps.viewer.session import Session, current
 from apps.viewer.surveys import packaged_survey
 from apps.viewer.takes import Take, token_at, token_frames
-from apps.viewer.theme import chip
 from apps.viewer.thumbnails import drawn, video_frames
 from apps.viewer.timeline import show_timeline
 
@@ -55,7 +54,7 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
     tokenizer = networks.tokenizer()
     code = int(take.tokens.tokens[token, 0])
     start, stop = token_frames(take, tokenizer.frames_per_token)[token]
-    text(f"**Token {token}** · frames {start} to {stop - 1} · {chip(code, tokenizer.codes)}")
+    text(f"**Token {token}** · frames {start} to {stop - 1} · {chip(code)}")
     usage = packaged_survey().codes.usage
     words = [f"{analysis.surprise[token]:.1f} bits of surprise"]
     if analysis.error is not None:
@@ -64,9 +63,9 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
         words.append(f"used {usage[code]} times in the training clips" if usage[code] else "never used in training")
     st.caption(" · ".join(words))
     expected = zip(analysis.expected[token], analysis.probabilities[token], strict=True)
-    chips = " ".join(f"{chip(int(other), tokenizer.codes)} {share:.0%}" for other, share in expected)
+    chips = " ".join(f"{chip(int(other))} {share:.0%}" for other, share in expected)
     text(f"The generator expected {chips}")
-    near = " ".join(chip(int(other), tokenizer.codes) for other in tokenizer.nearest(code, 5))
+    near = " ".join(chip(int(other)) for other in tokenizer.nearest(code, 5))
     text(f"Nearest codes {near}", help="The codes that lie nearest to this one in the codebook.")
 
 
