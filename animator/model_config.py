@@ -71,6 +71,17 @@ class MotionUNetConfig:
     motion_num_attention_heads: int = key(8, "heads of the motion and temporal attention", minimum=1)
     motion_token_dim: int = key(16, "width of a motion token", minimum=1)
     max_frames: int = key(32, "longest window that can be denoised at once", minimum=1)
+    motion_control: str = key(
+        "attention",
+        "how motion enters: by cross-attention, or (ablation) by maps that are added to the features; none: the "
+        "denoiser reads no motion tokens, as with animator.control=control_nets",
+        choices=("attention", "additive", "none"),
+    )
+    motion_tokens: int = key(32, "motion tokens of a frame; only motion_control=additive has to know", minimum=1)
+    middle_slot: bool = key(True, "frames see each other in the middle block too; not so in X-Portrait")
+    slots_after_upsampling: bool = key(
+        False, "a level's last slot on the way up works at the next level's resolution, as in X-Portrait"
+    )
 
 
 @dataclass
@@ -136,6 +147,9 @@ class AnimatorConfig:
 
     image_size: int = key(512, "side of the portrait and of the result in pixels", minimum=8)
     renderer: str = key("diffusion", "renderer that these weights recommend", choices=("diffusion", "gan"))
+    control: str = key(
+        "motion_attention", "how the driving motion reaches the denoiser: a module of animator/controls/"
+    )
     image_encoder: bool = key(False, "feed CLIP's image token of the portrait to both UNets (zeros without)")
     motion_encoder: MotionEncoderConfig = key(MotionEncoderConfig, "motion encoder")
     reference_net: ReferenceNetConfig = key(ReferenceNetConfig, "reference net")

@@ -16,7 +16,7 @@ every layer but the temporal part, in the order (B F).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -56,7 +56,9 @@ class ReferenceFeatures:
         """Features rounded to `dtype` and brought back, as the release does with float16 whatever it runs in."""
         return ReferenceFeatures({name: x.to(dtype).to(x.dtype) for name, x in self.layers.items()})
 
-    def masked(self, ratio: float, generator: torch.Generator | None = None) -> ReferenceFeatures:
+    def masked(
+        self, ratio: float, generator: torch.Generator | Sequence[torch.Generator] | None = None
+    ) -> ReferenceFeatures:
         """Reference feature masking (section 3.3): drop a uniformly random share of the tokens of every map.
 
         Each portrait and each layer draws its own tokens. Dropped tokens are left out, so that attention over the
@@ -64,7 +66,8 @@ class ReferenceFeatures:
 
         Args:
             ratio: share of tokens dropped, in [0, 1); the paper trains with 0.3.
-            generator: CPU generator that makes the choice repeatable.
+            generator: CPU generator that makes the choice repeatable, or one for each portrait, so that a portrait's
+                choice does not depend on which others are with it.
         Raises:
             ValueError: ratio outside [0, 1).
         """
@@ -75,7 +78,11 @@ class ReferenceFeatures:
             batch, tokens, channels = x.shape
             kept = max(1, tokens - round(ratio * tokens))
             # The first `kept` places of a random order are a uniform draw without replacement.
-            order = torch.rand(batch, tokens, generator=generator).argsort(dim=1)[:, :kept]
+            if isinstance(generator, Sequence):
+                drawn = torch.stack([torch.rand(tokens, generator=own) for own in generator])
+            else:
+                drawn = torch.rand(batch, tokens, generator=generator)
+            order = drawn.argsort(dim=1)[:, :kept]
             kept_layers[name] = x.gather(1, order.to(x.device)[..., None].expand(-1, -1, channels))
         return ReferenceFeatures(kept_layers)
 
@@ -102,7 +109,7 @@ class Conditions:
 
     Args:
         frames: F, the same for all batch items.
-        motion_tokens: (B F, L, D).
+        motion_tokens: (B F, L, D); None: no layer reads the motion (the image stage of training).
         reference: keys and values of one portrait for all conditional items, or of one portrait each; None: nobody
             reads a reference.
         unconditional: so many items at the start of the batch do not read the reference.
@@ -111,7 +118,7 @@ class Conditions:
     """
 
     frames: int
-    motion_tokens: Tensor
+    motion_tokens: Tensor | None
     reference: ReferenceKeyValues | None
     unconditional: int
     temporal: bool
@@ -293,16 +300,18 @@ class MotionSlot(AnimateDiffTransformer3D):
     Args:
         stock: the module of diffusers that is replaced; it says width, heads and positions.
         norm_groups: groups of the two GroupNorms.
-        motion_token_dim: width of the motion tokens.
+        motion_token_dim: width of the motion tokens; None: the slot has a temporal part alone.
         max_frames: longest window, the length of the temporal position table.
         shared: where the motion tokens are found.
+    Attributes:
+        postponed: the block that holds it passes it over; the net calls `attend` after the block's upsampling.
     """
 
     def __init__(
         self,
         stock: AnimateDiffTransformer3D,
         norm_groups: int,
-        motion_token_dim: int,
+        motion_token_dim: int | None,
         max_frames: int,
         shared: Shared[Conditions],
     ) -> None:
@@ -315,19 +324,23 @@ class MotionSlot(AnimateDiffTransformer3D):
             num_positional_embeddings=max_frames,
         )
         self.norm = PerFrameGroupNorm(norm_groups, stock.in_channels, eps=1e-6)
-        self.motion_attention = Transformer2DModel(
-            num_attention_heads=stock.num_attention_heads,
-            attention_head_dim=stock.attention_head_dim,
-            in_channels=stock.in_channels,
-            norm_num_groups=norm_groups,
-            cross_attention_dim=motion_token_dim,
-            only_cross_attention=True,
-            use_linear_projection=True,
-        )
-        for projection in (self.proj_out, self.motion_attention.proj_out):
-            nn.init.zeros_(projection.weight)
-            nn.init.zeros_(projection.bias)
+        self.motion_attention = None
+        if motion_token_dim is not None:
+            self.motion_attention = Transformer2DModel(
+                num_attention_heads=stock.num_attention_heads,
+                attention_head_dim=stock.attention_head_dim,
+                in_channels=stock.in_channels,
+                norm_num_groups=norm_groups,
+                cross_attention_dim=motion_token_dim,
+                only_cross_attention=True,
+                use_linear_projection=True,
+            )
+        for part in (self, self.motion_attention):
+            if part is not None:
+                nn.init.zeros_(part.proj_out.weight)
+                nn.init.zeros_(part.proj_out.bias)
         self.shared = shared
+        self.postponed = False
 
     def forward(
         self,
@@ -339,12 +352,17 @@ class MotionSlot(AnimateDiffTransformer3D):
         cross_attention_kwargs: dict[str, Any] | None = None,
     ) -> Tensor:
         """Feature maps (B F, C, h, w) -> the same; the conditions come from `shared`, as blocks pass none."""
+        return hidden_states if self.postponed else self.attend(hidden_states, num_frames)
+
+    def attend(self, hidden_states: Tensor, num_frames: int) -> Tensor:
+        """What the slot does, wherever it stands."""
         conditions = self.shared.current
         if conditions is None:
             raise RuntimeError("a motion slot runs only inside MotionUNet.forward, which gives it its motion tokens")
-        hidden_states = self.motion_attention(
-            hidden_states, encoder_hidden_states=conditions.motion_tokens, return_dict=False
-        )[0]
+        if self.motion_attention is not None and conditions.motion_tokens is not None:
+            hidden_states = self.motion_attention(
+                hidden_states, encoder_hidden_states=conditions.motion_tokens, return_dict=False
+            )[0]
         if not conditions.temporal:
             return hidden_states
         if conditions.overlap is None:

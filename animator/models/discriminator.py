@@ -11,6 +11,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from animator.models.global_batch import mean_over_processes
+
 
 class DownBlock(nn.Module):
     """StyleGAN2's residual block: two 3x3 convolutions, the second one halving the picture."""
@@ -57,6 +59,9 @@ class Discriminator(ModelMixin, ConfigMixin):
             x = block(x)
             features.append(x)
         # StyleGAN's minibatch statistic: one plane with the batch's mean deviation shows a collapsed generator.
-        deviation = x.std(dim=0, unbiased=False).mean().expand(len(x), 1, *x.shape[2:])
+        centred = x - mean_over_processes(x.mean(dim=0))
+        # A root of exactly zero (a batch of one) has no slope.
+        deviation = (mean_over_processes(centred.square().mean(dim=0)) + 1e-8).sqrt().mean()
+        deviation = deviation.expand(len(x), 1, *x.shape[2:])
         x = F.leaky_relu(self.final(torch.cat([x, deviation], dim=1)), 0.2)
         return self.score(x.flatten(1)).squeeze(1), features

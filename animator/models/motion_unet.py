@@ -36,6 +36,7 @@ from animator.models.attention import (
 )
 from animator.models.deep_cache import DeepFeatures
 from animator.models.linear import multiply_by_onednn
+from animator.models.motion_control import ControlResiduals, MotionControl, add_to_last
 from animator.models.overlap import OverlapFeatures
 
 
@@ -54,6 +55,12 @@ class MotionUNet(UNetMotionModel):
         motion_num_attention_heads: heads of the motion slots.
         motion_token_dim: width of the motion tokens.
         max_frames: longest window that can be denoised at once.
+        motion_control: "attention", the paper's motion cross-attention; "additive", its ablation by spatial maps that
+            are added to the features, see `animator.models.motion_control`; "none": it reads no motion tokens.
+        motion_tokens: motion tokens of a frame; only "additive" has to know.
+        middle_slot: whether the middle block has a motion slot.
+        slots_after_upsampling: a level's last slot on the way up comes after the upsampling, as in X-Portrait, and not
+            before it.
     """
 
     _repeated_blocks: ClassVar[list[str]] = ["BasicTransformerBlock"]
@@ -84,7 +91,13 @@ class MotionUNet(UNetMotionModel):
         motion_num_attention_heads: int = 8,
         motion_token_dim: int = 16,
         max_frames: int = 32,
+        motion_control: str = "attention",
+        motion_tokens: int = 32,
+        middle_slot: bool = True,
+        slots_after_upsampling: bool = False,
     ) -> None:
+        if motion_control not in ("attention", "additive", "none"):
+            raise ValueError(f"motion_control {motion_control!r}: must be 'attention', 'additive' or 'none'")
         # The undecorated constructor: the decorated one would add all of its own arguments to our configuration.
         UNetMotionModel.__init__.__wrapped__(  # type: ignore[attr-defined]
             self,
@@ -100,17 +113,35 @@ class MotionUNet(UNetMotionModel):
             num_attention_heads=num_attention_heads,
             motion_num_attention_heads=motion_num_attention_heads,
             motion_max_seq_length=max_frames,
+            use_motion_mid_block=middle_slot,
         )
         self.shared: Shared[Conditions] = Shared()
-        for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
+        attended = motion_token_dim if motion_control == "attention" else None
+        for block in (*self.down_blocks, *([self.mid_block] if middle_slot else []), *self.up_blocks):
             block.motion_modules = nn.ModuleList(
-                MotionSlot(stock, norm_num_groups, motion_token_dim, max_frames, self.shared)
+                MotionSlot(stock, norm_num_groups, attended, max_frames, self.shared)
                 for stock in block.motion_modules
                 if isinstance(stock, AnimateDiffTransformer3D)
             )
+        for block in self.up_blocks:
+            block.motion_modules[-1].postponed = slots_after_upsampling and block.upsamplers is not None
         self.set_attn_processor(
             spatial_processors(self.attn_processors, lambda name: ReadReference(name, self.shared), ReadImageToken())
         )
+        # After the processors, which are for the denoiser's own layers.
+        self.control: MotionControl | None = None
+        if motion_control == "additive":
+            self.control = MotionControl(
+                in_channels=in_channels,
+                down_block_types=tuple(name.replace("Motion", "2D") for name in down_block_types),
+                block_out_channels=tuple(block_out_channels),
+                layers_per_block=layers_per_block,
+                norm_num_groups=norm_num_groups,
+                cross_attention_dim=cross_attention_dim,
+                num_attention_heads=num_attention_heads,
+                motion_dim=motion_tokens * motion_token_dim,
+                map_size=sample_size,
+            )
         multiply_by_onednn(self)
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
@@ -135,12 +166,13 @@ class MotionUNet(UNetMotionModel):
         sample: Tensor,
         timestep: Tensor | int,
         image_embeds: Tensor,
-        motion_tokens: Tensor,
+        motion_tokens: Tensor | None,
         reference: ReferenceFeatures | ReferenceKeyValues | None = None,
         unconditional: int = 0,
         temporal: bool = True,
         deep: DeepFeatures | None = None,
         overlap: OverlapFeatures | None = None,
+        residuals: ControlResiduals | None = None,
     ) -> Tensor:
         """Predict the noise in the latents of B windows of F frames.
 
@@ -148,7 +180,7 @@ class MotionUNet(UNetMotionModel):
             sample: noisy latents, (B, channels, F, h, w).
             timestep: one for all, or (B,).
             image_embeds: image token of each item's portrait, (B, 1, cross_attention_dim), or zeros.
-            motion_tokens: (B, F, tokens, motion_token_dim).
+            motion_tokens: (B, F, tokens, motion_token_dim); None: the motion is not read (the image stage of training).
             reference: features (projected here, as in training) or cached keys and values (sampling) of one portrait
                 for all conditional items, or of one portrait for each; None: no item reads a reference.
             unconditional: so many items at the start of the batch do not read the reference (the negative branch of
@@ -157,6 +189,7 @@ class MotionUNet(UNetMotionModel):
             deep: what the deep levels said of the same windows at an earlier step, used in their place; or an empty
                 one, which is filled.
             overlap: what is known of the frames before these, and what is to be kept of the last ones.
+            residuals: features that a control adds (`animator.controls`), for the last windows or for all.
         Returns:
             Predicted noise, (B, channels, F, h, w).
         Raises:
@@ -173,9 +206,10 @@ class MotionUNet(UNetMotionModel):
                 f"{deep.levels} finest levels of {len(self.down_blocks)}: there must be a deep one as well"
             )
         known = self.project_reference(reference) if isinstance(reference, ReferenceFeatures) else reference
+        tokens = None if motion_tokens is None else rearrange(motion_tokens, "b f l d -> (b f) l d")
         conditions = Conditions(
             frames=frames,
-            motion_tokens=rearrange(motion_tokens, "b f l d -> (b f) l d"),
+            motion_tokens=tokens,
             reference=known if unconditional < batch else None,
             unconditional=unconditional,
             temporal=temporal,
@@ -184,12 +218,21 @@ class MotionUNet(UNetMotionModel):
         timesteps = torch.as_tensor(timestep, device=sample.device).expand(batch)
         embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
         embedding = embedding.repeat_interleave(frames, dim=0)
+        images = rearrange(sample, "b c f h w -> (b f) c h w")
+        if self.control is not None and tokens is not None:
+            residuals = self.control(images, timesteps.repeat_interleave(frames), image_embeds, tokens)
         with self.shared.holding(conditions):
-            x = self._body(rearrange(sample, "b c f h w -> (b f) c h w"), embedding, image_embeds, frames, deep)
+            x = self._body(images, embedding, image_embeds, frames, deep, residuals)
         return rearrange(x, "(b f) c h w -> b c f h w", b=batch)
 
     def _body(
-        self, x: Tensor, embedding: Tensor, image_embeds: Tensor, frames: int, deep: DeepFeatures | None
+        self,
+        x: Tensor,
+        embedding: Tensor,
+        image_embeds: Tensor,
+        frames: int,
+        deep: DeepFeatures | None,
+        control: ControlResiduals | None,
     ) -> Tensor:
         """The UNet itself, on frames as batch items: (B F, channels, h, w) -> the same."""
         fine = len(self.down_blocks) if deep is None else deep.levels
@@ -205,8 +248,12 @@ class MotionUNet(UNetMotionModel):
         for block in down:
             x, residuals = block(x, embedding, num_frames=frames, **self._context(block, image_embeds))
             skips.extend(residuals)
+        if control is not None:
+            skips = [add_to_last(skip, added) for skip, added in zip(skips, control.skips, strict=False)]
         if kept is None:
-            x = self.mid_block(x, embedding, num_frames=frames, encoder_hidden_states=image_embeds)
+            window = {"num_frames": frames} if self.config.middle_slot else {}
+            x = self.mid_block(x, embedding, encoder_hidden_states=image_embeds, **window)
+            x = x if control is None else add_to_last(x, control.middle)
         else:
             x = kept
             skips.pop()  # the halved map, which only the deep levels read
@@ -224,6 +271,8 @@ class MotionUNet(UNetMotionModel):
                 num_frames=frames,
                 **self._context(block, image_embeds),
             )
+            if block.motion_modules[-1].postponed:
+                x = block.motion_modules[-1].attend(x, frames)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
     @staticmethod
@@ -236,11 +285,11 @@ class MotionUNet(UNetMotionModel):
         batch: int,
         frames: int,
         image_embeds: Tensor,
-        motion_tokens: Tensor,
+        motion_tokens: Tensor | None,
         reference: ReferenceFeatures | ReferenceKeyValues | None,
         unconditional: int,
     ) -> None:
-        if motion_tokens.shape[:2] != (batch, frames):
+        if motion_tokens is not None and motion_tokens.shape[:2] != (batch, frames):
             raise ValueError(f"motion tokens are for {tuple(motion_tokens.shape[:2])}, latents for {(batch, frames)}")
         if len(image_embeds) != batch:
             raise ValueError(f"{len(image_embeds)} image tokens for a batch of {batch}")

@@ -42,32 +42,66 @@ def face_crop_grid(centre: Tensor, side: Tensor, size: int) -> Tensor:
     return grid * side[:, None, None, None] + (2 * centre - 1)[:, None, None, :]
 
 
-def augmented_grid(
-    centre: Tensor, side: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
-) -> Tensor:
+@dataclass(frozen=True)
+class Augmentation:
+    """What was drawn for n driving crops.
+
+    Attributes:
+        scale: of width and height, (n, 2).
+        shift: of the centre, in half crop sides, (n, 2).
+        points: displacement of the control points, in half crop sides, (n, 2, c, c).
+        saturation, contrast: factors, (n, 1, 1, 1).
+        hue: factors of the channels, (n, 3, 1, 1).
+        brightness: added, (n, 1, 1, 1).
+    """
+
+    scale: Tensor
+    shift: Tensor
+    points: Tensor
+    saturation: Tensor
+    hue: Tensor
+    contrast: Tensor
+    brightness: Tensor
+
+    @classmethod
+    def draw(cls, count: int, config: AugmentConfig, generator: torch.Generator) -> Augmentation:
+        """Draw for `count` crops, each its own."""
+        one = (count, 1, 1, 1)
+        scale = _uniform((count, 1), config.scale_low, config.scale_high, generator)
+        scale = scale * _uniform((count, 2), 1 - config.aspect, 1 + config.aspect, generator)
+        shift = _uniform((count, 2), -config.shift, config.shift, generator) * 2
+        points = torch.randn(count, 2, config.control_points, config.control_points, generator=generator)
+        return cls(
+            scale=scale,
+            shift=shift,
+            points=points * 2 * config.piecewise,
+            saturation=1 + _uniform(one, -config.saturation, config.saturation, generator),
+            hue=1 + _uniform((count, 3, 1, 1), -config.hue, config.hue, generator),
+            contrast=1 + _uniform(one, -config.contrast, config.contrast, generator),
+            brightness=_uniform(one, -config.brightness, config.brightness, generator),
+        )
+
+    def of(self, numbers: Tensor) -> Augmentation:
+        """What was drawn for some of the crops, (k,)."""
+        return Augmentation(**{name: drawn[numbers] for name, drawn in vars(self).items()})
+
+
+def augmented_grid(centre: Tensor, side: Tensor, size: int, drawn: Augmentation) -> Tensor:
     """The same with random scale, aspect, shift and piecewise affine."""
-    count = len(centre)
-    scale = _uniform((count, 1), config.scale_low, config.scale_high, generator)
-    scale = scale * _uniform((count, 2), 1 - config.aspect, 1 + config.aspect, generator)
-    shift = _uniform((count, 2), -config.shift, config.shift, generator) * 2
-    points = torch.randn(count, 2, config.control_points, config.control_points, generator=generator)
     # Bilinear interpolation between displaced control points: affine inside each cell.
-    bend = F.interpolate(points * 2 * config.piecewise, size=(size, size), mode="bilinear", align_corners=True)
+    bend = F.interpolate(drawn.points, size=(size, size), mode="bilinear", align_corners=True)
     grid = identity_grid(size, size, centre.device, centre.dtype)
-    local = grid * scale[:, None, None, :] + shift[:, None, None, :] + bend.permute(0, 2, 3, 1)
+    local = grid * drawn.scale[:, None, None, :] + drawn.shift[:, None, None, :] + bend.permute(0, 2, 3, 1)
     return local * side[:, None, None, None] + (2 * centre - 1)[:, None, None, :]
 
 
-def colour_jitter(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def colour_jitter(images: Tensor, drawn: Augmentation) -> Tensor:
     """Change colours of images (n, 3, H, W) in [-1, 1], each its own way; the result is clamped to [-1, 1]."""
-    count = len(images)
-    shape = (count, 1, 1, 1)
     grey = images.mean(dim=1, keepdim=True)
-    images = grey + (images - grey) * (1 + _uniform(shape, -config.saturation, config.saturation, generator))
-    images = images * (1 + _uniform((count, 3, 1, 1), -config.hue, config.hue, generator))
+    images = (grey + (images - grey) * drawn.saturation) * drawn.hue
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * (1 + _uniform(shape, -config.contrast, config.contrast, generator))
-    return (images + _uniform(shape, -config.brightness, config.brightness, generator)).clamp(-1, 1)
+    images = mean + (images - mean) * drawn.contrast
+    return (images + drawn.brightness).clamp(-1, 1)
 
 
 def driving_crops(
@@ -75,8 +109,7 @@ def driving_crops(
     centre: Tensor,
     side: Tensor,
     size: int,
-    config: AugmentConfig | None,
-    generator: torch.Generator | None = None,
+    drawn: Augmentation | None,
 ) -> Tensor:
     """Face crops for the motion encoder.
 
@@ -85,16 +118,13 @@ def driving_crops(
         centre: face centres, (n, 2) in [0, 1].
         side: crop sides, (n,), in picture widths.
         size: side of the result in pixels.
-        config: augmentation; None takes the plain crop.
-        generator: source of randomness, needed with `config`.
+        drawn: their augmentation; None takes the plain crops.
     Returns:
         (n, 3, size, size) in [-1, 1]; beyond the picture its edge is repeated.
     """
-    if config is None:
+    if drawn is None:
         return _sample(images, face_crop_grid(centre, side, size))
-    assert generator is not None
-    grid = augmented_grid(centre, side, size, config, generator)
-    return colour_jitter(_sample(images, grid), config, generator)
+    return colour_jitter(_sample(images, augmented_grid(centre, side, size, drawn)), drawn)
 
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
+from animator.errors import XNeMoError
 from animator.training.config import ScheduleConfig, StepScheduleConfig
+from animator.training.ranks import Ranks
 from animator.training.state import TrainingState
 
 Batch = TypeVar("Batch")
@@ -44,11 +46,19 @@ class Clock(Protocol):
         ...
 
 
-def clock_of(schedule: ScheduleConfig | StepScheduleConfig, state: TrainingState) -> Clock:
-    """The clock that a schedule asks for."""
+def clock_of(schedule: ScheduleConfig | StepScheduleConfig, state: TrainingState, ranks: Ranks | None = None) -> Clock:
+    """The clock that a schedule asks for; the main process's time is everybody's.
+
+    Raises:
+        XNeMoError: a schedule without an end, or one whose learning rate falls towards an end that is not there.
+    """
     if isinstance(schedule, StepScheduleConfig):
-        return _StepClock(schedule, state)
-    return _MinuteClock(schedule, state)
+        return _StepClock(schedule, state, ranks or Ranks())
+    if schedule.max_minutes is None and schedule.max_steps is None:
+        raise XNeMoError("schedule.max_minutes and schedule.max_steps are both null; a run needs an end")
+    if schedule.decay_steps is not None and schedule.max_steps is None:
+        raise XNeMoError("schedule.decay_steps counts back from schedule.max_steps, which is null; set it")
+    return _MinuteClock(schedule, state, ranks or Ranks())
 
 
 def best_validation(state: TrainingState) -> dict[str, float] | None:
@@ -58,22 +68,25 @@ def best_validation(state: TrainingState) -> dict[str, float] | None:
 
 
 class _MinuteClock:
-    """Counts training time over all runs of an output folder."""
+    """Counts training time over all runs of an output folder, and steps where the schedule limits them."""
 
-    unit = "min"
-
-    def __init__(self, schedule: ScheduleConfig, state: TrainingState) -> None:
+    def __init__(self, schedule: ScheduleConfig, state: TrainingState, ranks: Ranks) -> None:
         self.schedule = schedule
         self.state = state
-        self.total = schedule.max_minutes
+        self.ranks = ranks
+        if schedule.max_minutes is None:
+            self.unit, self.total = "step", float(schedule.max_steps or 0)
+        else:
+            self.unit, self.total = "min", schedule.max_minutes
         self.last = {"checkpoint": state.seconds, "validate": state.seconds}
 
     def limit(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _timed(batches, self.state, self._over)
+        return _timed(batches, self.state, self._over, self.ranks)
 
     def _over(self) -> bool:
-        steps = self.schedule.max_steps
-        return self.state.seconds >= self.schedule.max_minutes * 60 or (steps is not None and self.state.step >= steps)
+        minutes, steps = self.schedule.max_minutes, self.schedule.max_steps
+        late = minutes is not None and self.state.seconds >= minutes * 60
+        return late or (steps is not None and self.state.step >= steps)
 
     def due(self, event: str) -> bool:
         """Whether the interval of `event` has passed; if so it starts anew."""
@@ -84,15 +97,19 @@ class _MinuteClock:
         return True
 
     def rate_factor(self) -> float:
-        """Rising, constant, then falling to a tenth in the last minutes."""
-        risen = min(1.0, (self.state.step + 1) / max(1, self.schedule.rise_steps))
-        if self.schedule.decay_minutes <= 0:
+        """Rising, constant, then falling to a tenth in the last steps or minutes."""
+        schedule = self.schedule
+        risen = min(1.0, (self.state.step + 1) / max(1, schedule.rise_steps))
+        if schedule.decay_steps is not None:
+            left, whole = float((schedule.max_steps or 0) - self.state.step), float(schedule.decay_steps)
+        elif schedule.max_minutes is not None:
+            left, whole = schedule.max_minutes - self.state.seconds / 60, schedule.decay_minutes
+        else:
             return risen
-        left = self.schedule.max_minutes - self.state.seconds / 60
-        return risen * (0.1 + 0.9 * min(1.0, max(0.0, left / self.schedule.decay_minutes)))
+        return risen if whole <= 0 else risen * (0.1 + 0.9 * min(1.0, max(0.0, left / whole)))
 
     def progress(self) -> float:
-        return round(self.state.seconds / 60, 2)
+        return self.state.step if self.unit == "step" else round(self.state.seconds / 60, 2)
 
 
 class _StepClock:
@@ -100,14 +117,15 @@ class _StepClock:
 
     unit = "step"
 
-    def __init__(self, schedule: StepScheduleConfig, state: TrainingState) -> None:
+    def __init__(self, schedule: StepScheduleConfig, state: TrainingState, ranks: Ranks) -> None:
         self.schedule = schedule
         self.state = state
+        self.ranks = ranks
         self.total = float(schedule.steps)
         self.last_checkpoint = state.seconds
 
     def limit(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        return _timed(batches, self.state, self._over)
+        return _timed(batches, self.state, self._over, self.ranks)
 
     def _over(self) -> bool:
         return self.state.step >= self.schedule.steps or self._out_of_patience()
@@ -144,9 +162,9 @@ class _Over(Protocol):
     def __call__(self) -> bool: ...
 
 
-def _timed(batches: Iterator[Batch], state: TrainingState, over: _Over) -> Iterator[Batch]:
+def _timed(batches: Iterator[Batch], state: TrainingState, over: _Over, ranks: Ranks) -> Iterator[Batch]:
     now = time.monotonic()
     while not over():
         yield next(batches)
         before, now = now, time.monotonic()
-        state.seconds += now - before
+        state.seconds = ranks.agree(state.seconds + now - before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from animator.config import FaceConfig
-from animator.config_loader import key, register_root
+from animator.config_loader import key, register_group, register_root
 from animator.model_config import AnimatorConfig
 from animator.training.augment import AugmentConfig
 
@@ -16,6 +16,8 @@ class LossConfig:
 
     diffusion: float = key(1.0, "denoising loss, Eq. 1", minimum=0)
     reconstruction: float = key(1.0, "lambda_r, L1 of the GAN head, Eq. 3", minimum=0)
+    vgg: float = key(0.0, "lambda_vgg, L1 of VGG-19's features, Eq. 4; needs vgg_weights", minimum=0)
+    vggface: float = key(0.0, "lambda_vggf, L1 of VGGFace's features, Eq. 5; needs vggface_weights", minimum=0)
     perceptual: float = key(0.0, "LPIPS of the GAN head in place of Eq. 4; needs perceptual_weights", minimum=0)
     perceptual_parts: float = key(0.0, "LPIPS of mouth and eyes, enlarged; needs perceptual_weights", minimum=0)
     adversarial: float = key(0.0, "adversarial loss of the GAN head, in Eq. 7", minimum=0)
@@ -38,12 +40,24 @@ class LossConfig:
 class ScheduleConfig:
     """How long and in which order."""
 
-    max_minutes: float = key(60.0, "stop after so many minutes, all runs on one output together", minimum=0)
+    max_minutes: float | None = key(
+        60.0, "stop after so many minutes, all runs on one output together; null: no such limit", minimum=0
+    )
     max_steps: int | None = key(None, "stop after this many steps; null: no such limit", minimum=0)
     label_warm_up_steps: int = key(0, "first steps, in which the motion encoder learns from labels alone", minimum=0)
     label_fade_steps: int = key(10000, "steps over which the label weight then falls to label_floor", minimum=1)
+    head_steps: int = key(
+        0,
+        "with end_to_end=false: first steps, which train encoder and GAN head alone; then these are frozen",
+        minimum=0,
+    )
     rise_steps: int = key(100, "first steps, in which the learning rate rises from 0", minimum=0)
     decay_minutes: float = key(5.0, "last minutes, in which the learning rate falls to a tenth", minimum=0)
+    decay_steps: int | None = key(
+        None,
+        "last steps, in which it falls so, of max_steps; in place of decay_minutes, and exact on resume",
+        minimum=0,
+    )
     checkpoint_minutes: float = key(5.0, "time between checkpoints", minimum=0)
     validate_minutes: float = key(10.0, "time between validations", minimum=0)
     log_steps: int = key(50, "steps between log lines", minimum=1)
@@ -105,34 +119,65 @@ class TrainAnimatorConfig:
     """Settings of one training run."""
 
     animator: AnimatorConfig = key(AnimatorConfig, "architecture")
+    stage: str = key(
+        "motion", "what is trained: the paper's stages 1 to 3 (section 3.3)", choices=("image", "motion", "temporal")
+    )
     crops: str = key("outputs/crops", "folder of face crops, as `xnemo prepare` writes it")
     output: str = key("outputs/train", "folder for checkpoints, logs, pictures and the finished weights")
     start_from: str | None = key(None, "folder whose networks a new run starts from, any of them; null: fresh weights")
     seed: int = key(0, "the same seed and data give the same run", minimum=0)
-    pairs: int = key(16, "pairs of frames per step; each gives two samples", minimum=1)
-    image_size: int = key(128, "side of the pictures that the GAN head is trained on, in pixels", minimum=32)
+    pairs: int = key(16, "pairs of frames per step, over all processes; each gives two samples", minimum=1)
+    clips: int = key(16, "clips per step of the temporal stage, over all processes", minimum=1)
+    frames: int = key(24, "frames of such a clip, one after the other", minimum=2)
+    accumulate: int = key(1, "compute a step in so many parts, which takes less memory", minimum=1)
+    image_size: int | None = key(128, "side of the training pictures in pixels; null: the animator's", minimum=32)
+    augmented: bool = key(True, "augment the driving crops, and mirror pairs (not in the temporal stage)")
     generator_levels: int | None = key(None, "use only this many levels of the generator (grow later); null: all")
+    optimizer: str = key(
+        "adamw", "adamw8bit keeps its moments in 8 bits, and needs bitsandbytes", choices=("adamw", "adamw8bit")
+    )
     learning_rate: float = key(1e-5, "of AdamW", minimum=0)
     weight_decay: float = key(0.01, "of AdamW", minimum=0)
+    beta2: float = key(0.99, "of AdamW, the memory of its second moment", minimum=0, maximum=1)
     gradient_clip: float = key(1.0, "largest norm of the gradient", minimum=0)
+    gradient_checkpointing: bool = key(False, "compute layers of the UNets twice instead of keeping what they made")
     ema_decay: float = key(0.999, "of the averaged weights that are kept", minimum=0, maximum=1)
-    train_gan: bool = key(True, "train the GAN head")
-    train_diffusion: bool = key(True, "train reference net and motion UNet")
-    train_encoder: bool = key(True, "train the motion encoder")
+    train_gan: bool = key(True, "motion stage: train the GAN head")
+    train_diffusion: bool = key(True, "motion stage: train by the diffusion loss")
+    train_backbone: bool = key(True, "motion stage: train reference net and image layers of the UNet as well")
+    train_encoder: bool = key(True, "motion stage: train the motion encoder")
+    end_to_end: bool = key(
+        True, "motion stage: false first trains encoder and head, then the rest: schedule.head_steps"
+    )
     diffusion_pairs: int = key(16, "pairs per step that the diffusion loss sees, at most `pairs`", minimum=1)
     reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=0.99)
     condition_dropout: float = key(0.1, "share of samples with Eq. 2's negative condition", minimum=0, maximum=1)
+    vgg_weights: str | None = key(
+        None, "VGG-19 of ImageNet for losses.vgg: torchvision's vgg19-dcbb9e9d.pth, or the same as safetensors"
+    )
+    vggface_weights: str | None = key(
+        None, "VGG-16 of faces for losses.vggface: vgg_face_dag.pth, or the same as safetensors"
+    )
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
+    plan: bool = key(True, "count parameters, memory and time before the first step, and refuse what will not fit")
+    trackers: list[str] = key([], "where figures go beside TensorBoard: names of accelerate's trackers, as [wandb]")
     losses: LossConfig = key(LossConfig, "losses")
     schedule: ScheduleConfig = key(ScheduleConfig, "schedule")
     augment: AugmentConfig = key(AugmentConfig, "augmentation")
+
+    @property
+    def picture_size(self) -> int:
+        """Side of the training pictures in pixels."""
+        return self.animator.image_size if self.image_size is None else self.image_size
 
 
 def register() -> None:
     """Make this module's types known to the loader."""
     register_root("prepare", PrepareConfig)
     register_root("train_animator", TrainAnimatorConfig)
+    register_group("train")
+    register_group("ablation")
     register_root("train_autoencoder", TrainAutoencoderConfig)
 
 

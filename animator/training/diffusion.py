@@ -1,6 +1,9 @@
-"""L_ldm, Eq. 1: the denoising loss on image pairs, with reference feature masking and condition dropout."""
+"""L_ldm, Eq. 1: the denoising loss, with reference feature masking and condition dropout."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler
@@ -10,57 +13,131 @@ from torch.nn import functional as F
 from animator.errors import XNeMoError
 from animator.models import AnimatorModels
 from animator.models.autoencoder import decode_latents, encode_images
+from animator.training.clips import ClipBatch
 from animator.training.config import TrainAnimatorConfig
+from animator.training.image_token import ImageTokens
 from animator.training.pairs import PairBatch
+from animator.training.randomness import sample_generators
 from animator.training.steps import Motion
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """What the denoiser is trained on: B windows of F frames.
+
+    Attributes:
+        clean: latents of the target frames, (B, channels, F, h, w).
+        references: latents of the reference pictures, (B, channels, h, w).
+        image_tokens: of the references, (B, 1, D).
+        tokens: the motion of each frame, (B, F, L, d); None: it is not read.
+        dropped: so many windows at the start are trained on Eq. 2's negative condition: no reference features, and no
+            image token; their tokens hold the reference's own motion.
+    """
+
+    clean: Tensor
+    references: Tensor
+    image_tokens: Tensor
+    tokens: Tensor | None
+    dropped: int
+
+
+def denoising_loss(
+    models: AnimatorModels,
+    given: Denoising,
+    masking: float,
+    generators: Sequence[torch.Generator],
+    temporal: bool,
+) -> Tensor:
+    """Mean squared error of the denoiser's prediction, Eq. 1.
+
+    Args:
+        models: scheduler, reference net and denoiser.
+        given: targets and conditions.
+        masking: masked share of the reference features.
+        generators: one CPU generator for each window, from which its noise, its noise level and its mask are drawn.
+        temporal: let frames attend to each other.
+    """
+    device, dropped = given.clean.device, given.dropped
+    noise = torch.stack([torch.randn(given.clean.shape[1:], generator=own) for own in generators]).to(device)
+    levels = models.scheduler.config.num_train_timesteps
+    timesteps = torch.cat([torch.randint(levels, (1,), generator=own) for own in generators]).to(device)
+    noisy = models.scheduler.add_noise(given.clean, noise, timesteps)
+
+    image_tokens = torch.cat([torch.zeros_like(given.image_tokens[:dropped]), given.image_tokens[dropped:]])
+    features = None
+    if dropped < len(given.clean):
+        features = models.reference_net(given.references[dropped:], image_tokens[dropped:])
+        features = features.masked(masking, generators[dropped:])
+    predicted = models.unet(
+        noisy, timesteps, image_tokens, given.tokens, features, unconditional=dropped, temporal=temporal
+    )
+    return F.mse_loss(predicted.float(), denoising_target(models.scheduler, given.clean, noise, timesteps))
 
 
 def diffusion_loss(
     models: AnimatorModels,
-    motion: Motion,
+    image_tokens: ImageTokens,
+    motion: Motion | None,
     batch: PairBatch,
     config: TrainAnimatorConfig,
-    generator: torch.Generator,
+    step: int,
 ) -> Tensor:
-    """Mean squared error of the denoiser's prediction on single frames; gradients reach the motion encoder.
-
-    The first `condition_dropout` share of the samples is trained on Eq. 2's negative condition: no reference
-    features, and the reference image's own motion.
+    """Eq. 1 on single frames, each drawn from its partner; gradients reach the motion encoder.
 
     Args:
-        generator: CPU generator that noise, noise levels and masks are drawn from; the batch makes no other choice.
+        motion: what the encoder says of the batch; None leaves the motion out (the image stage).
+        step: with `config.seed` and the samples' numbers it decides every draw.
     """
     assert models.vae is not None
-    pairs = len(batch.images) // 2
-    picked = torch.arange(min(config.diffusion_pairs, pairs))
+    pairs, half = len(batch.images) // 2, min(config.diffusion_pairs, config.pairs)
+    picked = torch.nonzero(batch.numbers[:pairs].cpu() < half).flatten()
+    numbers = torch.cat([batch.numbers.cpu()[picked], batch.numbers.cpu()[picked] + half])
+    # The first samples of the step's whole batch; in each process' part of it they come first as well.
+    dropped = int((numbers < round(2 * half * config.condition_dropout)).sum())
     picked = torch.cat([picked, picked + pairs])
-    count = len(picked)
-    device = batch.images.device
+    images = batch.images[picked]
     with torch.no_grad():
-        clean = encode_images(models.vae, batch.images[picked])
-    target = PairBatch.swap(clean)
-    dropped = round(count * config.condition_dropout)
+        references = encode_images(models.vae, images)
+    tokens = None
+    if motion is not None:
+        tokens = torch.cat([motion.reference_tokens[picked[:dropped]], motion.tokens[picked[dropped:]]])[:, None]
+    given = Denoising(PairBatch.swap(references)[:, :, None], references, image_tokens(images), tokens, dropped)
+    generators = sample_generators(config.seed + 1, step, numbers.tolist())
+    return denoising_loss(models, given, config.reference_masking, generators, temporal=False)
 
-    noise = torch.randn(target.shape, generator=generator).to(device)
-    steps = models.scheduler.config.num_train_timesteps
-    timesteps = torch.randint(steps, (count,), generator=generator).to(device)
-    noisy = models.scheduler.add_noise(target, noise, timesteps)
 
-    image_token = _no_image_token(models, count, device)
-    features = models.reference_net(clean[dropped:], image_token[dropped:])
-    features = features.masked(config.reference_masking, generator)
-    tokens = torch.cat([motion.reference_tokens[picked[:dropped]], motion.tokens[picked[dropped:]]])
-    predicted = models.unet(
-        noisy[:, :, None], timesteps, image_token, tokens[:, None], features, unconditional=dropped, temporal=False
-    )
-    return F.mse_loss(predicted[:, :, 0], denoising_target(models.scheduler, target, noise, timesteps))
+def clip_loss(
+    models: AnimatorModels, image_tokens: ImageTokens, batch: ClipBatch, config: TrainAnimatorConfig, step: int
+) -> Tensor:
+    """Eq. 1 on clips, with frames that attend to each other (the temporal stage); arguments as `diffusion_loss`."""
+    assert models.vae is not None
+    dropped = int((batch.numbers < round(config.clips * config.condition_dropout)).sum())
+    clips, frames = batch.frames.shape[:2]
+    with torch.no_grad():
+        references = encode_images(models.vae, batch.references)
+        clean = encode_images(models.vae, batch.frames.flatten(0, 1)).unflatten(0, (clips, frames)).transpose(1, 2)
+        tokens = clip_motion(models, batch)
+        if dropped:
+            own = models.motion_encoder.encode(batch.reference_crops[:dropped])
+            in_place = torch.tensor([0.0, 0.0, 1.0], device=own.device).expand(dropped, 3)
+            tokens[:dropped] = models.motion_encoder.fuse(own, in_place)[:, None].to(tokens.dtype)
+    given = Denoising(clean, references, image_tokens(batch.references), tokens, dropped)
+    generators = sample_generators(config.seed + 1, step, batch.numbers.tolist())
+    return denoising_loss(models, given, config.reference_masking, generators, temporal=True)
+
+
+def clip_motion(models: AnimatorModels, batch: ClipBatch) -> Tensor:
+    """Motion tokens of every frame of the clips, (C, F, L, d)."""
+    latents = models.motion_encoder.encode(batch.crops.flatten(0, 1))
+    tokens = models.motion_encoder.fuse(latents, batch.rts.flatten(0, 1))
+    return tokens.unflatten(0, batch.crops.shape[:2])
 
 
 def denoising_target(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """What the denoiser has to predict, by the scheduler's `prediction_type`: the noise, the velocity or the sample.
 
     Args:
-        clean: latents without noise, (N, channels, h, w).
+        clean: latents without noise, (N, channels, ...).
         noise: what was added to them, of the same shape.
         timesteps: at which noise levels, (N,).
     Raises:
@@ -77,34 +154,38 @@ def denoising_target(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, tim
 
 
 @torch.no_grad()
-def draw(models: AnimatorModels, motion: Motion, references: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Draw pictures with their partners' motion, each as a frame by itself: DDIM without guidance.
+def draw(
+    models: AnimatorModels,
+    image_tokens: ImageTokens,
+    tokens: Tensor | None,
+    references: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    temporal: bool = False,
+) -> Tensor:
+    """Draw windows of frames: DDIM without guidance.
 
     Args:
-        motion: of the batch whose first images the references are.
+        tokens: the motion, (N, F, L, d); None draws one frame each without any.
         references: (N, 3, S, S) in [-1, 1].
         steps: DDIM steps.
         generator: CPU generator of the starting noise.
+        temporal: let the frames of a window attend to each other.
     Returns:
-        (N, 3, S, S) in [-1, 1].
+        (N, F, 3, S, S) in [-1, 1].
     """
     assert models.vae is not None
-    count, device = len(references), references.device
-    image_token = _no_image_token(models, count, device)
+    frames = 1 if tokens is None else tokens.shape[1]
+    token = image_tokens(references)
     clean = encode_images(models.vae, references)
-    reference = models.unet.project_reference(models.reference_net(clean, image_token))
+    reference = models.unet.project_reference(models.reference_net(clean, token))
     scheduler = DDIMScheduler.from_config(models.scheduler.config)
     scheduler.set_timesteps(steps)
-    latents = torch.randn(clean.shape, generator=generator).to(device)
+    count, channels, height, width = clean.shape
+    latents = torch.randn(count, channels, frames, height, width, generator=generator).to(references.device)
     for timestep in scheduler.timesteps:
-        predicted = models.unet(
-            latents[:, :, None], timestep, image_token, motion.tokens[:count, None], reference, temporal=False
-        )
-        latents = scheduler.step(predicted[:, :, 0], timestep, latents).prev_sample
-    # One by one: a decoder that sees neighbouring frames would take these for such.
-    return decode_latents(models.vae, latents, chunk=1)
-
-
-def _no_image_token(models: AnimatorModels, count: int, device: torch.device) -> Tensor:
-    """The image token that stands for none, (N, 1, D)."""
-    return torch.zeros(count, 1, models.unet.config.cross_attention_dim, device=device)
+        predicted = models.unet(latents, timestep, token, tokens, reference, temporal=temporal)
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
+    # One by one: a decoder that sees neighbouring frames would take those of different clips for such.
+    pictures = decode_latents(models.vae, latents.transpose(1, 2).flatten(0, 1), chunk=1)
+    return pictures.unflatten(0, (count, frames))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -19,11 +20,12 @@ from tqdm import tqdm
 from animator.errors import XNeMoError
 from animator.training.clock import Clock, clock_of
 from animator.training.config import ScheduleConfig, StepScheduleConfig
+from animator.training.ranks import Ranks, Terms
 from animator.training.state import TrainingState
+from animator.training.tracking import open_log
 
 CHECKPOINT = "checkpoint.pt"
 Batch = TypeVar("Batch")
-Terms = dict[str, Tensor]
 
 
 class NotFiniteError(Exception):
@@ -38,17 +40,30 @@ class Run:
         state: what is trained; continued from the folder's checkpoint by `resume`.
         schedule: when to stop, to log, to validate.
         output: folder for checkpoint, log and pictures.
+        ranks: the processes that train together; the main one writes.
+        trackers: where figures go beside TensorBoard.
     """
 
     state: TrainingState
     schedule: ScheduleConfig | StepScheduleConfig
     output: Path
+    ranks: Ranks = field(default_factory=Ranks)
+    trackers: Sequence[GeneralTracker] = ()
 
     def resume(self) -> None:
         """Continue from the last checkpoint in the output folder, if there is one."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        if self.ranks.main:
+            self.output.mkdir(parents=True, exist_ok=True)
+            for torn in self.output.glob(f".xnemo-*{Path(CHECKPOINT).suffix}"):
+                torn.unlink()  # of a process that was killed while it wrote
+        self.ranks.wait()
         if (self.output / CHECKPOINT).exists():
             self.state.load(self.output / CHECKPOINT)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if self.ranks.main:
+            self.state.save(self.output / CHECKPOINT)
 
     def loop(
         self,
@@ -60,14 +75,18 @@ class Run:
 
         Args:
             batches: an endless stream that starts at `state.step`.
-            step: makes one update from a batch and the learning rate's factor, and returns the weighted loss terms.
+            step: makes one update from a batch and the learning rate's factor, and returns the weighted loss terms;
+                a name with a slash is a figure of another kind, logged as it is.
             validate: returns the figures of this moment.
         Raises:
             XNeMoError: a loss or a gradient is not finite; nothing that came of it is kept.
         """
         state = self.state
-        clock = clock_of(self.schedule, state)
-        with SummaryWriter(self.output / "log", purge_step=state.step) as writer, _progress(clock) as bar:
+        clock = clock_of(self.schedule, state, self.ranks)
+        with (
+            open_log(self.output / "log", state.step, self.ranks, self.trackers) as writer,
+            _progress(clock, self.ranks) as bar,
+        ):
             try:
                 with _interruption() as asked:
                     for batch in clock.limit(batches):
@@ -78,8 +97,8 @@ class Run:
                         if clock.due("validate"):
                             state.history.append(validate(writer))
                         if clock.due("checkpoint"):
-                            state.save(self.output / CHECKPOINT)
-                        if asked.is_set():
+                            self.save()
+                        if self.ranks.any(asked.is_set()):
                             self._stop()
                 if not (state.history and state.history[-1].get("step") == state.step):
                     state.history.append(validate(writer))
@@ -88,12 +107,13 @@ class Run:
                     f"{self.output}: {error} is not finite at step {state.step}; the last checkpoint is kept, try a "
                     "smaller learning_rate"
                 ) from error
-        state.save(self.output / CHECKPOINT)
+        self.save()
 
     def _stop(self) -> None:
         """End between two steps, as Ctrl-C asked, with a checkpoint of all that was done."""
-        self.state.save(self.output / CHECKPOINT)
-        tqdm.write(f"stopped at step {self.state.step}; the same command goes on from {self.output / CHECKPOINT}")
+        self.save()
+        if self.ranks.main:
+            tqdm.write(f"stopped at step {self.state.step}; the same command goes on from {self.output / CHECKPOINT}")
         raise KeyboardInterrupt
 
 
@@ -124,29 +144,42 @@ def update(optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: fl
         NotFiniteError: a term or the gradient is not finite; no parameter was changed. (Going on is worse than useless:
             the gradient of `grid_sample` at positions that are no numbers ends the process.)
     """
-    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-    if bad:
-        raise NotFiniteError(f"the loss {', '.join(bad)}")
+    refuse_not_finite(terms)
     loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     for group in optimizer.param_groups:
         group["lr"] = rate
         norm = accelerator.clip_grad_norm_(group["params"], clip)
-        # A finite loss may have an infinite slope (a root at zero), and clipping makes that a gradient of NaN.
-        if not torch.isfinite(norm):
-            raise NotFiniteError(f"the gradient of {', '.join(terms)}")
+        refuse_bad_gradient(norm, terms)
     optimizer.step()
 
 
-def _progress(clock: Clock) -> tqdm:
-    return tqdm(total=clock.total, unit=clock.unit, initial=clock.progress(), desc="training")
+def refuse_not_finite(terms: Terms, ranks: Ranks | None = None) -> None:
+    """Raise NotFiniteError if a term is infinite or no number, here or in another process."""
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    if bad or (ranks is not None and ranks.any(bool(bad))):
+        raise NotFiniteError(f"the loss {', '.join(bad) or 'in another process'}")
+
+
+def refuse_bad_gradient(norm: Tensor, terms: Iterable[str]) -> None:
+    """Raise NotFiniteError if a gradient's norm is infinite or no number.
+
+    A finite loss may have an infinite slope (a root at zero), and clipping makes that a gradient of NaN.
+    """
+    if not torch.isfinite(norm):
+        raise NotFiniteError(f"the gradient of {', '.join(terms)}")
+
+
+def _progress(clock: Clock, ranks: Ranks) -> tqdm:
+    return tqdm(total=clock.total, unit=clock.unit, initial=clock.progress(), desc="training", disable=not ranks.main)
 
 
 def _log(writer: SummaryWriter, bar: tqdm, terms: Terms, state: TrainingState, clock: Clock) -> None:
     values = {name: term.item() for name, term in terms.items()}
     for name, value in values.items():
-        writer.add_scalar(f"loss/{name}", value, state.step)
+        writer.add_scalar(name if "/" in name else f"loss/{name}", value, state.step)
+    values = {name: value for name, value in values.items() if "/" not in name}
     bar.set_postfix({"step": state.step} | {name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
     bar.n = clock.progress()
     bar.refresh()

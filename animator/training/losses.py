@@ -83,9 +83,18 @@ def reconstruction_loss(images: Tensor, targets: Tensor, weights: Tensor) -> Ten
     return ((images - targets).abs() * weights).mean()
 
 
+def perceptual_loss(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """L_vgg and L_vggf, Eq. 4 and 5: L1 between a network's activations of generated and real images.
+
+    The sum over layers of the mean absolute difference in each: a norm that grows with the size of the pictures would
+    change what the weights of Eq. 7 mean.
+    """
+    return torch.stack([(a - b.detach()).abs().mean() for a, b in zip(fake, real, strict=True)]).sum()
+
+
 def feature_matching_loss(fake: list[Tensor], real: list[Tensor]) -> Tensor:
-    """L_fm, Eq. 6: L1 between the discriminator's features of generated and real images, averaged over layers."""
-    return torch.stack([(a - b.detach()).abs().mean() for a, b in zip(fake, real, strict=True)]).mean()
+    """L_fm, Eq. 6: L1 between the discriminator's features of generated and real images, as `perceptual_loss`."""
+    return perceptual_loss(fake, real)
 
 
 def generator_adversarial_loss(fake_logits: Tensor) -> Tensor:

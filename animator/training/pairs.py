@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from animator.errors import XNeMoError
-from animator.training.augment import AugmentConfig, driving_crops
+from animator.training.augment import Augmentation, AugmentConfig, driving_crops
+from animator.training.batches import prepared_ahead
 from animator.training.crops import FaceCrops, rts_between
+from animator.training.randomness import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class PairBatch:
         landmarks: (2P, 478, 2) in [-1, 1].
         blendshapes: (2P, 52).
         rotation: (2P, 3, 3).
+        numbers: each sample's number in the step's whole batch of P' >= P pairs, below 2P', (2P,).
     """
 
     images: Tensor
@@ -38,6 +39,7 @@ class PairBatch:
     landmarks: Tensor
     blendshapes: Tensor
     rotation: Tensor
+    numbers: Tensor
 
     def to(self, device: torch.device) -> PairBatch:
         """The same batch on a device."""
@@ -96,14 +98,9 @@ class PairSampler:
         self.weights = torch.tensor([float(np.sqrt(crops.clips[clip]["frames"])) for clip in self.clips])
         self.mirror_order = mirrored_blendshapes(crops.blendshape_names)
 
-    def stream(self, pairs: int, first_step: int) -> Iterator[PairBatch]:
-        """Batches of the steps from `first_step` on, each prepared while the one before is used."""
-        with ThreadPoolExecutor(max_workers=1) as worker:
-            coming = worker.submit(self.batch, pairs, first_step)
-            for step in itertools.count(first_step + 1):
-                batch = coming.result()
-                coming = worker.submit(self.batch, pairs, step)
-                yield batch
+    def stream(self, pairs: int, first_step: int, shares: Sequence[Share] = (WHOLE,)) -> Iterator[list[PairBatch]]:
+        """These shares of the batches of the steps from `first_step` on, prepared while the ones before are used."""
+        return prepared_ahead(lambda step: [self.batch(pairs, step, share) for share in shares], first_step)
 
     def draw_rows(self, pairs: int) -> tuple[Tensor, Tensor]:
         """Rows of `pairs` pairs of two different frames of one clip."""
@@ -116,19 +113,28 @@ class PairSampler:
             second.append(rows[b if b != a else (a + len(rows) // 2) % len(rows)])
         return torch.tensor(first), torch.tensor(second)
 
-    def batch(self, pairs: int, step: int) -> PairBatch:
-        """Draw `pairs` pairs (2 x `pairs` samples); the same seed and step always give the same batch."""
+    def batch(self, pairs: int, step: int, share: Share = WHOLE) -> PairBatch:
+        """Draw `pairs` pairs (2 x `pairs` samples), and return a share of them.
+
+        The same seed and step always give the same pairs, whoever takes which share.
+        """
         # torch's CPU generator reads only the low 32 bits of a seed, so the step has to be among them.
         self.generator.manual_seed((self.seed * 1_000_003 + step) % 2**32)
         first, second = self.draw_rows(pairs)
-        rows = torch.cat([first, second])
-        partner = torch.cat([second, first])
+        flips = augmentation = None
+        if self.augment is not None:
+            flips = torch.rand(pairs, generator=self.generator).lt(0.5)
+            augmentation = Augmentation.draw(2 * pairs, self.augment, self.generator)
+        taken = share.of(pairs)
+        numbers = torch.cat([taken, taken + pairs])
+        rows = torch.cat([first[taken], second[taken]])
+        partner = torch.cat([second[taken], first[taken]])
         full = self.crops.images(rows)
         centre, rotation = self.crops.centre[rows], self.crops.rotation[rows]
         landmarks, blendshapes = self.crops.landmarks[rows], self.crops.blendshapes[rows]
         rts = rts_between(self.crops, rows, partner)
-        if self.augment is not None:
-            flip = torch.rand(pairs, generator=self.generator).lt(0.5).repeat(2)
+        if flips is not None:
+            flip = flips[taken].repeat(2)
             full[flip] = full[flip].flip(-1)
             mirror = torch.tensor([-1.0, 1.0, 1.0])
             centre = torch.where(flip[:, None], centre * mirror[:2] + torch.tensor([1.0, 0.0]), centre)
@@ -136,9 +142,10 @@ class PairSampler:
             rotation = torch.where(flip[:, None, None], mirror[:, None] * rotation * mirror, rotation)
             blendshapes = torch.where(flip[:, None], blendshapes[:, self.mirror_order], blendshapes)
             rts = torch.where(flip[:, None], rts * mirror, rts)
-        cut = driving_crops(full, centre, self.crops.crop_side[rows], self.crop_size, self.augment, self.generator)
+        drawn = None if augmentation is None else augmentation.of(numbers)
+        cut = driving_crops(full, centre, self.crops.crop_side[rows], self.crop_size, drawn)
         images = full
         if self.image_size != full.shape[-1]:
             images = F.interpolate(full, size=(self.image_size, self.image_size), mode="area")
         boxes = torch.cat([centre * 2 - 1, self.crops.size[rows, None] * 2], dim=1)
-        return PairBatch(images, cut, boxes, rts, landmarks * 2 - 1, blendshapes, rotation)
+        return PairBatch(images, cut, boxes, rts, landmarks * 2 - 1, blendshapes, rotation, numbers)

@@ -1,209 +1,248 @@
-"""Train the animator: motion encoder, GAN head and diffusion model together (X-NeMo section 3.3).
+"""Train the animator: data, models, optimiser, loop, for each of the paper's stages (X-NeMo section 3.3).
 
-The recipe reads top to bottom: data, models, optimisers, loop. A run belongs to its output folder: started again
-with the same settings it continues from the last checkpoint as if it had never stopped.
+What a stage trains, and by which losses, is in `animator.training.stages`; here is what they share. A run belongs to
+its output folder: started again with the same settings it continues from the last checkpoint as if it had never
+stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from animator.builders import build_animator
-from animator.errors import XNeMoError
-from animator.evaluation.lpips import Lpips
-from animator.models import AnimatorModels
+from animator.models.global_batch import join_batch_norms
+from animator.training.checks import check_settings, check_start
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import diffusion_loss
-from animator.training.loop import Run, update
-from animator.training.pairs import PairBatch, PairSampler
+from animator.training.image_token import ImageTokens, load_image_encoder
+from animator.training.loop import Run, refuse_bad_gradient, refuse_not_finite
+from animator.training.optimisers import build_optimizer
+from animator.training.perceptual import PerceptualNetworks
+from animator.training.plan import check_plan, plan_run
+from animator.training.ranks import Ranks, Terms
+from animator.training.stages import STAGES, Stage, StepLosses
+from animator.training.stages.stage import Given, networks_of
 from animator.training.state import AveragedWeights, TrainingState
-from animator.training.steps import (
-    R1_INTERVAL,
-    LabelHead,
-    Losses,
-    discriminator_losses,
-    encode_motion,
-    gan_losses,
-    generate,
-    label_losses,
-)
 from animator.training.validation import Validator
-from animator.training.weights import load_networks, save_pipeline
+from animator.training.weights import NETWORKS, load_networks, save_networks, save_pipeline
 
 WEIGHTS = "weights"  # folder of the finished weights, inside the run's output
+Result = TypeVar("Result")
 
 
 def train_animator(config: TrainAnimatorConfig) -> Path:
-    """Build or load an animator, train it and write its averaged weights.
+    """Build or load an animator, train a stage of it and write its averaged weights.
 
     Args:
-        config: architecture, data and settings of the run.
+        config: architecture, stage, data and settings of the run.
     Returns:
-        The folder of the finished weights, as `weights=` takes it.
+        The folder of the finished weights, as `start_from=` takes it, and `weights=` where a motion encoder is in it.
     Raises:
-        XNeMoError: settings that do not go together, data that cannot be read, or a loss that is not finite.
+        XNeMoError: settings that do not go together, data that cannot be read, too little memory, or a loss that is
+            not finite.
     """
-    _check(config)
+    accelerator = _accelerator(config)
+    ranks = Ranks(accelerator)
+    check_settings(config, ranks)
+    if config.plan:
+        plan = plan_run(config, ranks, accelerator.device)
+        if ranks.main:
+            tqdm.write(plan.table(), file=sys.stderr)
+        check_plan(plan, config)
     models = build_animator(config.animator, config.seed)
     trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
-    if config.train_diffusion and "vae" not in trained:
-        raise XNeMoError(
-            "train_diffusion=true needs a trained autoencoder: run `xnemo train autoencoder` and name its weights "
-            "with start_from=, or set train_diffusion=false"
-        )
-    if not config.train_encoder and "motion_encoder" not in trained:
-        raise XNeMoError("train_encoder=false needs a trained motion encoder; name its weights with start_from=")
-    state = train(config, models)
+    given = _given(config, FaceCrops.open(Path(config.crops)))
+    stage = STAGES[config.stage](config, models, given)
+    check_start(config, stage.needs, trained)
+    state = train(config, stage, accelerator)
     for name, average in state.averages.items():
-        getattr(models, name).load_state_dict(average.values)
-    return save_pipeline(models, config.animator, trained | set(state.averages), Path(config.output) / WEIGHTS)
+        average.store_in(getattr(models, name))
+    trained |= set(stage.modules) & set(NETWORKS)
+    folder = Path(config.output) / WEIGHTS
+    if ranks.main and "motion_encoder" in trained:
+        save_pipeline(models, config.animator, trained, folder, given.image_tokens.encoder)
+    elif ranks.main:
+        save_networks(models, trained, folder, given.image_tokens.encoder)
+    ranks.wait()
+    return folder
 
 
-def train(config: TrainAnimatorConfig, models: AnimatorModels) -> TrainingState:
+def train(config: TrainAnimatorConfig, stage: Stage, accelerator: Accelerator | None = None) -> TrainingState:
     """Train until the time or the steps are used up.
 
     Args:
         config: the run's settings.
-        models: the modules, fresh or loaded; trained in place.
+        stage: what is trained, in place.
+        accelerator: how and with whom; made as `config` says if None.
     Returns:
         The finished state; its averages hold the weights worth keeping.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-
+    accelerator = accelerator or _accelerator(config)
+    ranks, device, models, given = Ranks(accelerator), accelerator.device, stage.models, stage.given
     crops = FaceCrops.open(Path(config.crops))
-    crop_size = models.motion_encoder.config.image_size
-    sampler = PairSampler(crops, "train", config.image_size, crop_size, config.augment, config.seed)
-    noise = torch.Generator().manual_seed(config.seed + 1)
 
-    perceptual = None
-    if config.perceptual_weights is not None:
-        perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        label_head = LabelHead(models.motion_encoder.config.latent_dim, crops.label_scale())
-    modules = _trained_modules(config, models, label_head)
-    # Before averages and optimisers are made or loaded, because these follow the weights to where they are.
-    for module in modules.values():
-        module.to(accelerator.device).train()
-    if not config.train_encoder:
-        # The statistics of its normalisations would move as well, and with them the encoder's id.
-        models.motion_encoder.eval()
-    kept = {name: AveragedWeights(m, config.ema_decay) for name, m in modules.items() if hasattr(m, "save_pretrained")}
-    state = TrainingState(modules, _optimizers(config, modules), kept, {"noise": noise})
-    run = Run(state, config.schedule, Path(config.output))
+    for network in (*networks_of(models).values(), *stage.modules.values()):
+        network.to(device)
+    given.image_tokens.to(device)
+    given.networks.to(device)
+    for module in stage.modules.values():
+        join_batch_norms(module)
+    if config.gradient_checkpointing:
+        models.unet.enable_gradient_checkpointing()
+        models.reference_net.enable_gradient_checkpointing()
+
+    optimizers = {"model": build_optimizer(config, stage.modules.values())}
+    together, optimizers["model"] = accelerator.prepare(Together(stage.modules), optimizers["model"])
+    modules = dict(stage.modules)
+    if stage.adversary is not None:
+        modules["discriminator"] = stage.adversary
+        optimizers["discriminator"] = build_optimizer(config, [stage.adversary])
+    # After the wrapping, which may have moved the weights or cut them into pieces.
+    kept = {
+        name: AveragedWeights(module, config.ema_decay) for name, module in stage.modules.items() if name in NETWORKS
+    }
+    state = TrainingState(modules, optimizers, kept, {})
+    run = Run(state, config.schedule, Path(config.output), ranks, _trackers(accelerator, config))
     run.resume()
+    validator = Validator(crops, config, models.motion_encoder.config.image_size, run.output if ranks.main else None)
 
-    assert models.vae is not None
-    models.vae.to(accelerator.device).eval().requires_grad_(False)
-    validator = Validator(crops, config, crop_size, run.output)
-
-    def step(batch: PairBatch, rate_factor: float) -> Losses:
-        batch = batch.to(accelerator.device)
+    def step(parts: list[Any], rate_factor: float) -> Terms:
+        parts = [batch.to(device) for batch in parts]
         rate = config.learning_rate * rate_factor
-        return _step(config, models, label_head, state, batch, perceptual, noise, accelerator, rate)
+        terms, found = _learn(config, stage, state, together, accelerator, parts, rate)
+        if stage.adversary is not None:
+            terms |= _judge(config, stage, state, accelerator, parts, found, rate)
+        for name, average in state.averages.items():
+            average.update(state.modules[name], state.step)
+        return terms | {"rate/model": torch.tensor(rate)}
 
+    @torch.no_grad()
     def validate(writer: SummaryWriter) -> dict[str, float]:
-        return validator.run(models, state, perceptual, writer)
+        return together(lambda: validator.run(models, state, given, writer))
 
-    run.loop(sampler.stream(config.pairs, state.step), step, validate)
+    run.loop(stage.stream(crops, state.step, ranks.shares(config.accumulate)), step, validate)
     return state
 
 
-def _check(config: TrainAnimatorConfig) -> None:
-    for term in ("perceptual", "perceptual_parts"):
-        if getattr(config.losses, term) and config.perceptual_weights is None:
-            raise XNeMoError(f"losses.{term} is on but perceptual_weights names no file; name one or set it to 0")
-    if not (config.train_gan or config.train_diffusion):
-        raise XNeMoError("nothing to train: train_gan and train_diffusion are both off")
-    if config.train_diffusion and config.animator.image_encoder:
-        raise XNeMoError(
-            "animator.image_encoder=true: the diffusion model is trained without CLIP's image token; set "
-            "animator.image_encoder=false"
-        )
-    if config.schedule.label_warm_up_steps and not config.losses.label:
-        raise XNeMoError("losses.label=0 leaves nothing to learn in the warm-up; set schedule.label_warm_up_steps=0")
-    judged = config.animator.discriminator.image_size
-    if config.losses.adversarial and judged != config.image_size:
-        raise XNeMoError(
-            f"image_size={config.image_size}, but animator.discriminator.image_size={judged}; make them equal"
-        )
+class Together(nn.Module):
+    """All modules of a stage as one, for accelerate to wrap; whatever uses their weights runs inside its forward."""
+
+    def __init__(self, modules: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(modules)
+
+    def forward(self, work: Callable[[], Result]) -> Result:
+        """Do some work with the modules."""
+        return work()
 
 
-def _trained_modules(
-    config: TrainAnimatorConfig, models: AnimatorModels, label_head: LabelHead
-) -> dict[str, nn.Module]:
-    modules: dict[str, nn.Module] = {"motion_encoder": models.motion_encoder, "label_head": label_head}
-    if config.train_gan:
-        modules["gan_head"] = models.gan_head
-        if config.losses.adversarial:
-            modules["discriminator"] = models.discriminator
-    if config.train_diffusion:
-        modules |= {"reference_net": models.reference_net, "unet": models.unet}
-    models.motion_encoder.requires_grad_(config.train_encoder)
-    return modules
-
-
-def _optimizers(config: TrainAnimatorConfig, modules: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-    def adamw(trained: Iterable[nn.Module]) -> torch.optim.AdamW:
-        parameters = [p for module in trained for p in module.parameters() if p.requires_grad]
-        return torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "model": adamw(module for name, module in modules.items() if name != "discriminator")
-    }
-    if "discriminator" in modules:
-        optimizers["discriminator"] = adamw([modules["discriminator"]])
-    return optimizers
-
-
-def _step(
+def _learn(
     config: TrainAnimatorConfig,
-    models: AnimatorModels,
-    label_head: LabelHead,
+    stage: Stage,
     state: TrainingState,
-    batch: PairBatch,
-    perceptual: Lpips | None,
-    noise: torch.Generator,
+    together: nn.Module,
     accelerator: Accelerator,
+    parts: list[Any],
     rate: float,
-) -> Losses:
-    """One update of everything that is trained; returns the weighted loss terms."""
-    weights = config.losses
-    warming_up = state.step < config.schedule.label_warm_up_steps
-    terms: Losses = {}
-    drawn = None
-    with accelerator.autocast():
-        motion = encode_motion(models.motion_encoder, batch)
-        if weights.label:
-            terms |= label_losses(label_head, motion, batch, _label_weight(config, state.step))
-        if config.train_gan and not warming_up:
-            drawn = generate(models.gan_head, motion, batch, config)
-            discriminator = models.discriminator if weights.adversarial else None
-            terms |= gan_losses(drawn, batch, weights, perceptual, discriminator)
-        if config.train_diffusion and not warming_up:
-            terms["diffusion"] = weights.diffusion * diffusion_loss(models, motion, batch, config, noise)
-    update(state.optimizers["model"], terms, rate, config.gradient_clip, accelerator)
-    if drawn is not None and "discriminator" in state.optimizers:
-        penalise = state.step % R1_INTERVAL == 0
-        judged = discriminator_losses(models.discriminator, drawn, batch, weights, penalise)
-        update(state.optimizers["discriminator"], judged, rate, config.gradient_clip, accelerator)
-        terms |= judged
-    for name, average in state.averages.items():
-        average.update(state.modules[name], state.step)
-    return {name: term.detach() for name, term in terms.items()}
+) -> tuple[Terms, list[StepLosses]]:
+    """One update of the stage's modules; returns the terms, averaged over all parts, and what each part gave."""
+    optimizer, ranks, found = state.optimizers["model"], Ranks(accelerator), []
+    norm = torch.zeros(())
+    for batch in parts:
+        with accelerator.accumulate(together):
+            losses: StepLosses = together(lambda batch=batch: stage.losses(batch, state.step))
+            refuse_not_finite(losses.terms, ranks)
+            accelerator.backward(torch.stack(list(losses.terms.values())).sum())
+            if accelerator.sync_gradients:
+                norm = _descend(optimizer, losses.terms, rate, config.gradient_clip, accelerator)
+            found.append(losses)
+    return ranks.mean(_average([losses.terms for losses in found])) | {"gradient/model": norm}, found
 
 
-def _label_weight(config: TrainAnimatorConfig, step: int) -> float:
-    """Full during the warm-up, then falling in a straight line to its floor."""
-    faded = (step - config.schedule.label_warm_up_steps) / config.schedule.label_fade_steps
-    share = min(max(faded, 0.0), 1.0)
-    return config.losses.label + (config.losses.label_floor - config.losses.label) * share
+def _judge(
+    config: TrainAnimatorConfig,
+    stage: Stage,
+    state: TrainingState,
+    accelerator: Accelerator,
+    parts: list[Any],
+    found: list[StepLosses],
+    rate: float,
+) -> Terms:
+    """One update of the discriminator on what the GAN head has just drawn; nothing where it drew nothing."""
+    optimizer, ranks = state.optimizers["discriminator"], Ranks(accelerator)
+    assert stage.adversary is not None
+    optimizer.zero_grad(set_to_none=True)
+    seen = []
+    for batch, losses in zip(parts, found, strict=True):
+        if losses.drawn is None:
+            return {}
+        terms = stage.adversary_losses(batch, losses.drawn, state.step)
+        refuse_not_finite(terms, ranks)
+        (torch.stack(list(terms.values())).sum() / len(parts)).backward()
+        seen.append({name: term.detach() for name, term in terms.items()})
+    ranks.average_gradients(stage.adversary.parameters())
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    norm = nn.utils.clip_grad_norm_(stage.adversary.parameters(), config.gradient_clip)
+    refuse_bad_gradient(norm, seen[0])
+    optimizer.step()
+    return ranks.mean(_average(seen)) | {"gradient/discriminator": norm}
+
+
+def _descend(
+    optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: float, accelerator: Accelerator
+) -> torch.Tensor:
+    """Make a step along the gradients that are there, with a norm of at most `clip`; returns the norm before that."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = accelerator.clip_grad_norm_(parameters, clip)
+    if norm is None:  # DeepSpeed has clipped, stepped, and keeps the norm to itself
+        norm = torch.zeros(())
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    refuse_bad_gradient(norm, terms)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm.detach()
+
+
+def _average(terms: list[Terms]) -> Terms:
+    """The mean of each term over the parts of a step."""
+    return {name: torch.stack([part[name].detach().float() for part in terms]).mean() for name in terms[0]}
+
+
+def _accelerator(config: TrainAnimatorConfig) -> Accelerator:
+    # Which parameters take part differs by stage and by step; buffers are kept equal by the batch itself.
+    wrapping = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.accumulate,
+        kwargs_handlers=[wrapping],
+        log_with=list(config.trackers) or None,
+        project_dir=config.output,
+    )
+
+
+def _trackers(accelerator: Accelerator, config: TrainAnimatorConfig) -> list[Any]:
+    if config.trackers:
+        accelerator.init_trackers("xnemo")
+    return list(accelerator.trackers)
+
+
+def _given(config: TrainAnimatorConfig, crops: FaceCrops) -> Given:
+    """What the stages work with and do not train, from the files that the settings name."""
+    encoder = None
+    if config.animator.image_encoder and (config.stage != "motion" or config.train_diffusion):
+        encoder = load_image_encoder(Path(config.start_from or "") / "image_encoder")
+    tokens = ImageTokens(config.animator.unet.cross_attention_dim, encoder)
+    return Given(tokens, PerceptualNetworks.load(config), crops.label_scale())

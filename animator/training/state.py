@@ -30,7 +30,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 class AveragedWeights:
-    """Exponential moving average of a module's parameters and buffers (EMA).
+    """Exponential moving average of a module's parameters and buffers (EMA); frozen parameters have none.
 
     Args:
         module: the module that is trained.
@@ -39,17 +39,24 @@ class AveragedWeights:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {key: value.detach().clone() for key, value in module.state_dict().items()}
+        frozen = {key for key, parameter in module.named_parameters() if not parameter.requires_grad}
+        state = module.state_dict()
+        self.values = {key: value.detach().clone() for key, value in state.items() if key not in frozen}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the module's state after step number `step`, counted from 0."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        for key, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.values[key].lerp_(value, 1 - keep)
+        state = module.state_dict()
+        for key, average in self.values.items():
+            if average.is_floating_point():
+                average.lerp_(state[key], 1 - keep)
             else:
-                self.values[key].copy_(value)
+                average.copy_(state[key])
+
+    def store_in(self, module: nn.Module) -> None:
+        """Give the average to the module, for good."""
+        module.load_state_dict(self.values, strict=False)
 
     def load(self, values: dict[str, Tensor]) -> None:
         """Take over an average that was kept, on whatever device it lies."""
@@ -71,10 +78,11 @@ class AveragedWeights:
 
     @torch.no_grad()
     def _exchange(self, module: nn.Module) -> None:
-        for key, value in module.state_dict().items():
-            before = value.clone()
-            value.copy_(self.values[key])
-            self.values[key].copy_(before)
+        state = module.state_dict()
+        for key, average in self.values.items():
+            before = state[key].clone()
+            state[key].copy_(average)
+            average.copy_(before)
 
 
 @dataclass

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from animator.evaluation.lpips import Lpips
 from animator.models.discriminator import Discriminator
 from animator.models.gan_head import GanHead, GanOutput
 from animator.models.motion_encoder import MotionEncoder
@@ -16,6 +16,7 @@ from animator.training import losses
 from animator.training.config import LossConfig
 from animator.training.crops import motion_labels
 from animator.training.pairs import PairBatch
+from animator.training.perceptual import PerceptualNetworks
 
 if TYPE_CHECKING:
     from animator.training.config import TrainAnimatorConfig
@@ -42,7 +43,11 @@ class Motion:
 
 def encode_motion(encoder: MotionEncoder, batch: PairBatch) -> Motion:
     """Run the motion encoder once per frame; each latent drives the partner and is the frame's own reference."""
-    latents = encoder.encode(batch.crops)
+    return fuse_motion(encoder, encoder.encode(batch.crops), batch)
+
+
+def fuse_motion(encoder: MotionEncoder, latents: Tensor, batch: PairBatch) -> Motion:
+    """Motion of a batch from the latents (2P, 512) of its frames."""
     neutral = torch.tensor([0.0, 0.0, 1.0], device=latents.device).expand(len(latents), 3)
     return Motion(latents, encoder.fuse(PairBatch.swap(latents), batch.rts), encoder.fuse(latents, neutral))
 
@@ -76,26 +81,33 @@ def gan_losses(
     output: GanOutput,
     batch: PairBatch,
     config: LossConfig,
-    perceptual: Lpips | None,
+    networks: PerceptualNetworks,
     discriminator: Discriminator | None,
 ) -> Losses:
     """L_gan, Eq. 7, and the terms of the warp branch, for a generated batch; keys name the terms."""
+    perceptual = networks.lpips
     target = PairBatch.swap(batch.images)
     target_landmarks = PairBatch.swap(batch.landmarks)
     weights = losses.region_weights(
         target_landmarks, target.shape[-1], config.background, config.face, config.eyes, config.mouth
     )
     terms = {"l1": config.reconstruction * losses.reconstruction_loss(output.image, target, weights)}
-    if perceptual is not None:
+    if networks.vgg is not None:
+        matched = losses.perceptual_loss(networks.vgg(output.image), networks.vgg(target))
+        terms["vgg"] = config.vgg * matched
+    if networks.vggface is not None:
+        matched = losses.perceptual_loss(networks.vggface(output.image), networks.vggface(target))
+        terms["vggface"] = config.vggface * matched
+    if perceptual is not None and config.perceptual:
         terms["lpips"] = config.perceptual * perceptual(output.image, target).mean()
     if perceptual is not None and config.perceptual_parts:
         shown = losses.face_parts(output.image, target_landmarks)
         wanted = losses.face_parts(target, target_landmarks)
         terms["lpips_parts"] = config.perceptual_parts * perceptual(shown, wanted).mean()
     if discriminator is not None:
-        fake_logits, fake_features = discriminator(output.image)
+        fake_logits, fake_features = discriminator(_judged(discriminator, output.image))
         with torch.no_grad():
-            _, real_features = discriminator(target)
+            _, real_features = discriminator(_judged(discriminator, target))
         adversarial = losses.generator_adversarial_loss(fake_logits)
         matching = losses.feature_matching_loss(fake_features, real_features)
         terms["adversarial"] = config.adversarial * (adversarial + config.feature_matching * matching)
@@ -119,14 +131,20 @@ def discriminator_losses(
     discriminator: Discriminator, output: GanOutput, batch: PairBatch, config: LossConfig, penalise: bool
 ) -> Losses:
     """The discriminator's own losses; `penalise` adds R1 (lazily, not at every step)."""
-    real = batch.images.detach().requires_grad_(penalise)
+    real = _judged(discriminator, batch.images.detach()).requires_grad_(penalise)
     real_logits, _ = discriminator(real)
-    fake_logits, _ = discriminator(output.image.detach())
+    fake_logits, _ = discriminator(_judged(discriminator, output.image.detach()))
     terms = {"discriminator": losses.discriminator_loss(real_logits, fake_logits)}
     if penalise:
         # Taken at every sixteenth step only, with so many times the weight.
         terms["r1"] = R1_INTERVAL * config.gradient_penalty * losses.gradient_penalty(real_logits, real)
     return terms
+
+
+def _judged(discriminator: Discriminator, images: Tensor) -> Tensor:
+    """Pictures at the discriminator's size, which may be smaller than they are."""
+    side = discriminator.config.image_size
+    return images if images.shape[-1] == side else F.interpolate(images, size=(side, side), mode="area")
 
 
 def generate(head: GanHead, motion: Motion, batch: PairBatch, config: TrainAnimatorConfig) -> GanOutput:

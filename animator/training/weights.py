@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
+from transformers import CLIPVisionModelWithProjection
 
 from animator.builders import assemble_pipeline
 from animator.errors import XNeMoError
@@ -48,7 +51,13 @@ def load_networks(models: AnimatorModels, folder: Path) -> set[str]:
     return loaded
 
 
-def save_pipeline(models: AnimatorModels, config: AnimatorConfig, trained: set[str], folder: Path) -> Path:
+def save_pipeline(
+    models: AnimatorModels,
+    config: AnimatorConfig,
+    trained: set[str],
+    folder: Path,
+    image_encoder: CLIPVisionModelWithProjection | None = None,
+) -> Path:
     """Write what `weights=` takes, in half precision; networks that were never trained are left out.
 
     Args:
@@ -56,18 +65,45 @@ def save_pipeline(models: AnimatorModels, config: AnimatorConfig, trained: set[s
         config: of their architecture.
         trained: names of the networks that have been trained, in this run or before.
         folder: replaced when all is written.
+        image_encoder: CLIP's vision tower, where the diffusion model reads it.
     """
     if not set(DIFFUSION) <= trained:
         models = dataclasses.replace(models, vae=None)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline = assemble_pipeline(models, config)
+    pipeline = assemble_pipeline(models, config, image_encoder if models.vae is not None else None)
     if "gan_head" not in trained:
         pipeline.register_modules(gan_head=None)
         pipeline.register_to_config(default_renderer="diffusion")
-    pipeline.to(torch.float16).save_pretrained(partial)
+    with _replaced(folder) as partial:
+        pipeline.to(torch.float16).save_pretrained(partial)
     pipeline.to(torch.float32)
+    return folder
+
+
+def save_networks(
+    models: AnimatorModels,
+    trained: set[str],
+    folder: Path,
+    image_encoder: CLIPVisionModelWithProjection | None = None,
+) -> Path:
+    """Write what `start_from=` takes, in half precision: the trained networks, without a pipeline around them.
+
+    Args: as `save_pipeline`.
+    """
+    with _replaced(folder) as partial:
+        for name in sorted(trained):
+            getattr(models, name).to(torch.float16).save_pretrained(partial / name)
+            getattr(models, name).to(torch.float32)
+        if image_encoder is not None:
+            image_encoder.save_pretrained(partial / "image_encoder")
+    return folder
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes the place of `folder` when all is written."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    yield partial
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
-    return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from animator.training.augment import AugmentConfig, driving_crops
+from animator.training.augment import Augmentation, AugmentConfig, driving_crops
 
 NONE = AugmentConfig(
     scale_low=1, scale_high=1, aspect=0, shift=0, piecewise=0, brightness=0, contrast=0, saturation=0, hue=0
@@ -19,7 +19,8 @@ def pictures(count: int = 3) -> Tensor:
 def crops(config: AugmentConfig | None, seed: int = 0, images: Tensor | None = None) -> Tensor:
     images = pictures() if images is None else images
     centre, side = torch.full((len(images), 2), 0.5), torch.full((len(images),), 0.5)
-    return driving_crops(images, centre, side, 32, config, torch.Generator().manual_seed(seed))
+    drawn = None if config is None else Augmentation.draw(len(images), config, torch.Generator().manual_seed(seed))
+    return driving_crops(images, centre, side, 32, drawn)
 
 
 def test_the_plain_crop_is_a_cut() -> None:

@@ -15,9 +15,12 @@ from animator.models import AnimatorModels
 from animator.models.autoencoder import decode_latents, encode_images
 from animator.training.crops import FaceCrops
 from animator.training.diffusion import denoising_target, diffusion_loss, draw
+from animator.training.image_token import ImageTokens
 from animator.training.pairs import PairBatch, PairSampler
+from animator.training.randomness import sample_generators
 from animator.training.steps import encode_motion
 
+NO_TOKENS = ImageTokens(8)
 KINDS = ("epsilon", "v_prediction", "sample")
 
 
@@ -56,14 +59,16 @@ def test_another_prediction_type_is_refused() -> None:
 @torch.no_grad()
 def test_the_loss_of_predicting_nothing_is_the_targets_power(kind: str, batch: PairBatch) -> None:
     models = silent(kind)
-    config = load_config("train_animator", ["animator=tiny", "diffusion_pairs=2"])
+    config = load_config("train_animator", ["animator=tiny", "pairs=2", "diffusion_pairs=2", "seed=7"])
     motion = encode_motion(models.motion_encoder, batch)
-    loss = diffusion_loss(models, motion, batch, config, torch.Generator().manual_seed(3))
+    loss = diffusion_loss(models, NO_TOKENS, motion, batch, config, step=3)
     # The same draws in the same order.
-    generator = torch.Generator().manual_seed(3)
     clean = PairBatch.swap(encode_images(models.vae, batch.images))
-    noise = torch.randn(clean.shape, generator=generator)
-    timesteps = torch.randint(1000, (4,), generator=generator)
+    draws = []
+    for generator in sample_generators(8, 3, range(4)):
+        draws.append((torch.randn(4, 1, 16, 16, generator=generator), torch.randint(1000, (1,), generator=generator)))
+    noise = torch.cat([drawn.transpose(0, 1) for drawn, _ in draws])
+    timesteps = torch.cat([drawn for _, drawn in draws])
     level = models.scheduler.alphas_cumprod[timesteps][:, None, None, None]
     targets = {
         "epsilon": noise,
@@ -79,6 +84,8 @@ def test_drawing_ends_at_what_the_denoiser_says(batch: PairBatch) -> None:
     """A denoiser that sees the same clean latents at every step, zero, has drawn them."""
     models = silent("sample")
     motion = encode_motion(models.motion_encoder, batch)
-    drawn = draw(models, motion, batch.images[:3], 4, torch.Generator().manual_seed(0))
+    drawn = draw(models, NO_TOKENS, motion.tokens[:3, None], batch.images[:3], 4, torch.Generator().manual_seed(0))[
+        :, 0
+    ]
     expected = decode_latents(models.vae, torch.zeros(3, 4, 16, 16))
     torch.testing.assert_close(drawn, expected, atol=1e-4, rtol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from animator.training.losses import (
     landmark_shape_loss,
     painted_mouth_loss,
     painted_share,
+    perceptual_loss,
     reconstruction_loss,
     region_weights,
 )
@@ -79,11 +81,12 @@ def test_equal_weights_give_the_plain_mean() -> None:
     assert torch.allclose(region_weights(face_mesh(), 8, 1, 1, 1, 1), torch.ones(1, 1, 8, 8))
 
 
-def test_feature_matching_averages_over_layers() -> None:
+@pytest.mark.parametrize("loss_of", [feature_matching_loss, perceptual_loss])
+def test_matching_of_features_adds_the_mean_difference_of_each_layer(loss_of: Callable[..., Tensor]) -> None:
     fake = [torch.zeros(1, 2, 2, 2), torch.zeros(1, 1, 1, 1)]
     real = [torch.full((1, 2, 2, 2), 0.5, requires_grad=True), torch.full((1, 1, 1, 1), -2.0)]
-    loss = feature_matching_loss(fake, real)
-    assert loss.item() == pytest.approx((0.5 + 2.0) / 2)
+    loss = loss_of(fake, real)
+    assert loss.item() == pytest.approx(0.5 + 2.0)
     assert not loss.requires_grad  # the real side is a target, not a thing to be moved
 
 

@@ -13,6 +13,7 @@ from animator.errors import XNeMoError
 from animator.training.augment import AugmentConfig
 from animator.training.crops import FaceCrops, rts_between
 from animator.training.pairs import PairBatch, PairSampler, mirrored_blendshapes
+from animator.training.randomness import Share
 
 SIDE = 16
 NAMES = ["_neutral", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight", "jawLeft", "jawRight", "jawOpen"]
@@ -91,8 +92,19 @@ def test_seed_and_step_decide_the_batch(crops: FaceCrops) -> None:
 def test_the_stream_gives_the_batches_of_its_steps(crops: FaceCrops) -> None:
     stream = sampler(crops, AugmentConfig()).stream(3, first_step=5)
     for step in (5, 6, 7):
-        assert torch.equal(next(stream).crops, sampler(crops, AugmentConfig()).batch(3, step).crops)
+        (batch,) = next(stream)
+        assert torch.equal(batch.crops, sampler(crops, AugmentConfig()).batch(3, step).crops)
     stream.close()
+
+
+def test_shares_make_up_the_whole_batch(crops: FaceCrops) -> None:
+    whole = sampler(crops, AugmentConfig()).batch(6, step=3)
+    parts = [sampler(crops, AugmentConfig()).batch(6, 3, Share(index, 3)) for index in range(3)]
+    assert torch.cat([part.numbers for part in parts]).sort()[0].tolist() == list(range(12))
+    for part in parts:
+        assert torch.equal(PairBatch.swap(part.numbers), (part.numbers + 6) % 12)
+        for name, value in vars(part).items():
+            assert torch.equal(value, getattr(whole, name)[part.numbers]), name
 
 
 def test_without_augmentation_everything_is_as_stored(crops: FaceCrops) -> None:

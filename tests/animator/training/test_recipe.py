@@ -20,9 +20,13 @@ from animator.pipeline import XNeMoPipeline
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
 from animator.training.diffusion import diffusion_loss
+from animator.training.image_token import ImageTokens
 from animator.training.loop import Run, update
 from animator.training.pairs import PairBatch, PairSampler
+from animator.training.perceptual import PerceptualNetworks
 from animator.training.recipe import train, train_animator
+from animator.training.stages import MotionStage
+from animator.training.stages.stage import Given
 from animator.training.state import TrainingState
 from animator.training.steps import encode_motion, gan_losses, generate
 from tests.animator.tiny import shake
@@ -38,6 +42,11 @@ def settings(crops: Path, output: Path, steps: int, *overrides: str) -> TrainAni
 
 def fresh() -> AnimatorModels:
     return build_animator(animator_config("tiny"), 0)
+
+
+def stage_of(config: TrainAnimatorConfig, models: AnimatorModels) -> MotionStage:
+    scale = FaceCrops.open(Path(config.crops)).label_scale()
+    return MotionStage(config, models, Given(ImageTokens(8), PerceptualNetworks(), scale))
 
 
 def checkpoint(output: Path) -> dict[str, Any]:
@@ -100,7 +109,7 @@ def batch_of(crops: FaceCrops, split: str = "train", pairs: int = 6) -> PairBatc
 def gan_loss(models: AnimatorModels, batch: PairBatch, config: TrainAnimatorConfig) -> float:
     motion = encode_motion(models.motion_encoder.eval(), batch)
     output = generate(models.gan_head.eval(), motion, batch, config)
-    return float(sum(gan_losses(output, batch, config.losses, None, None).values()))
+    return float(sum(gan_losses(output, batch, config.losses, PerceptualNetworks(), None).values()))
 
 
 def test_a_tiny_set_is_learnt(crops_folder: Path, tmp_path: Path) -> None:
@@ -108,14 +117,15 @@ def test_a_tiny_set_is_learnt(crops_folder: Path, tmp_path: Path) -> None:
     config = settings(crops_folder, tmp_path / "run", 80, "pairs=4", "learning_rate=3e-3", *weak)
     models, batch = fresh(), batch_of(FaceCrops.open(crops_folder))
     before = gan_loss(models, batch, config)
-    train(config, models)
+    train(config, stage_of(config, models))
     assert gan_loss(models, batch, config) < 0.85 * before
 
 
 def test_labels_alone_warm_the_encoder_up(crops_folder: Path, tmp_path: Path) -> None:
     labels = ["losses.label=1", "schedule.label_warm_up_steps=100"]
     models = fresh()
-    state = train(settings(crops_folder, tmp_path / "run", 2, *labels), models)
+    config = settings(crops_folder, tmp_path / "run", 2, *labels)
+    state = train(config, stage_of(config, models))
     untouched = fresh().gan_head.state_dict()
     assert all(torch.equal(untouched[key], value) for key, value in state.modules["gan_head"].state_dict().items())
     changed = fresh().motion_encoder.state_dict()
@@ -129,7 +139,8 @@ def test_the_diffusion_loss_reaches_the_motion_encoder(crops_folder: Path, tmp_p
     shake(models.unet)
     batch = batch_of(FaceCrops.open(crops_folder), pairs=2)
     motion = encode_motion(models.motion_encoder, batch)
-    loss = diffusion_loss(models, motion, batch, config, torch.Generator().manual_seed(0))
+    models.vae.requires_grad_(False)
+    loss = diffusion_loss(models, ImageTokens(8), motion, batch, config, step=0)
     loss.backward()
     for name in ("to_latent", "fusion", "box_mlp"):
         for parameter in getattr(models.motion_encoder, name).parameters():
@@ -204,13 +215,13 @@ def test_weights_without_diffusion_load_and_hold_the_head_alone(crops_folder: Pa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train_diffusion=true"], "needs a trained autoencoder"),
+        (["train_diffusion=true"], "needs a trained autoencoder, and start_from names no folder"),
         (["train_gan=false"], "nothing to train"),
         (["losses.perceptual=1"], "losses.perceptual is on but perceptual_weights names no file"),
         (["losses.perceptual_parts=1"], "losses.perceptual_parts is on but perceptual_weights names no file"),
         (["start_from=absent"], "no weights here"),
         (["crops=absent"], "not a folder of face crops"),
-        (["train_diffusion=true", "animator.image_encoder=true"], "set animator.image_encoder=false"),
+        (["train_diffusion=true", "animator.image_encoder=true"], "or set animator.image_encoder=false"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(

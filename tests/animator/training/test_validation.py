@@ -15,12 +15,17 @@ from animator.image import read_image
 from animator.models import AnimatorModels
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops, motion_labels
+from animator.training.image_token import ImageTokens
+from animator.training.perceptual import PerceptualNetworks
+from animator.training.stages.stage import Given
 from animator.training.state import AveragedWeights, TrainingState
 from animator.training.steps import LabelHead
 from animator.training.validation import SHOWN, Validator
 from tests.animator.tiny import shake
 
 QUICK = ["animator=tiny", "image_size=64", "diffusion_pairs=2", "losses.label=1"]
+GIVEN = Given(ImageTokens(8), PerceptualNetworks(), torch.ones(58))
+LATENT = {"latent_variance", "latent_variance_least", "latent_effective_rank"}  # one person: no leakage
 
 
 def state_of(models: AnimatorModels, crops: FaceCrops, *kept: str) -> TrainingState:
@@ -48,7 +53,7 @@ class Bench:
 
     def figures(self) -> dict[str, float]:
         with SummaryWriter(self.output / "log") as writer:
-            return self.validator.run(self.models, self.state, None, writer)
+            return self.validator.run(self.models, self.state, GIVEN, writer)
 
     def tensors(self) -> list[torch.Tensor]:
         modules = [x for module in self.state.modules.values() for x in module.state_dict().values()]
@@ -67,7 +72,7 @@ def bench(crops_folder: Path, tmp_path: Path) -> Bench:
 def test_everything_that_is_trained_is_measured_and_drawn(bench: Bench, crops_folder: Path, tmp_path: Path) -> None:
     figures = bench.figures()
     of_diffusion = {"diffusion", "l1_diffusion", "l1_copy_shown"}
-    assert set(figures) == {"step", "minutes", "l1_copy", "l1_gan", "label"} | of_diffusion
+    assert set(figures) == {"step", "minutes", "l1_copy", "l1_gan", "label"} | of_diffusion | LATENT
     assert all(np.isfinite(value) for value in figures.values())
     assert figures["label"] > 0 and figures["diffusion"] > 0
     without = Bench(crops_folder, tmp_path / "without", "motion_encoder", "gan_head")
