@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from animator.errors import XNeMoError
+from animator.keyframes import EASINGS
 from animator.motion_clip import MotionClip
 from motion_tokenizer.lookup import nearest_codes
 from motion_tokenizer.token_sequence import TokenSequence
@@ -61,7 +64,13 @@ def code_line(tokenizer: MotionTokenizer, start: Tensor, end: Tensor, steps: int
     return torch.stack(levels, dim=1)
 
 
-def token_path(tokenizer: MotionTokenizer, start: MotionClip, end: MotionClip, frames: int) -> MotionClip:
+def token_path(
+    tokenizer: MotionTokenizer,
+    start: MotionClip,
+    end: MotionClip,
+    frames: int,
+    easing: Callable[[Tensor], Tensor] | None = None,
+) -> MotionClip:
     """A transition between two frames that says nothing but tokens.
 
     The decoder hears `start` held for a while first, so that the way begins where that frame is; this is left out.
@@ -70,6 +79,7 @@ def token_path(tokenizer: MotionTokenizer, start: MotionClip, end: MotionClip, f
         tokenizer: the one whose tokens are used.
         start, end: the frames, clips of which the first frame counts.
         frames: length of the result, at least 2.
+        easing: as of `MotionClip.interpolate`; None is constant speed.
     Returns:
         A clip of `frames` frames at the tokenizer's rate; all are made up, so `t0` is 0.
     Raises:
@@ -86,6 +96,36 @@ def token_path(tokenizer: MotionTokenizer, start: MotionClip, end: MotionClip, f
         TokenSequence(tokens, len(tokens) * stride, tokenizer.fps, tokenizer.id, tokenizer.encoder_id)
     )[SETTLE * stride :]
     # Both ends of the clip are ends of the way, however the tokens divide it.
-    chosen = torch.linspace(0, len(decoded) - 1, frames).round().long()
+    share = torch.linspace(0, 1, frames)
+    chosen = ((share if easing is None else easing(share)) * (len(decoded) - 1)).round().long()
     source = " to ".join(name for name in (start.source, end.source) if name)
     return replace(decoded, latents=decoded.latents[chosen], boxes=decoded.boxes[chosen], source=source, t0=0)
+
+
+def through_tokens(
+    tokenizer: MotionTokenizer, keys: Sequence[MotionClip], seconds: float, easing: str = "smooth", loop: bool = False
+) -> MotionClip:
+    """A clip that passes from key to key by `token_path`, as long as `animator.keyframes.through` makes it.
+
+    Args:
+        tokenizer: the one whose tokens are used; the clip has its rate.
+        keys: clips of one frame, at least two.
+        seconds: from each key to the next, above 0.
+        easing: name in `EASINGS`.
+        loop: add a transition from the last key to the first; its end, which is the beginning, is left out.
+    Raises:
+        XNeMoError: fewer than two keys, or keys of other encoders.
+    """
+    if len(keys) < 2:
+        raise XNeMoError("a transition needs two key frames")
+    if seconds <= 0:
+        raise ValueError(f"seconds must be above 0, not {seconds}")
+    steps = max(1, round(seconds * tokenizer.fps))
+    pieces = []
+    for start, end in pairwise([*keys, keys[0]] if loop else keys):
+        pieces.append(token_path(tokenizer, start, end, steps + 1, EASINGS[easing])[:-1])
+        final = end
+    if not loop:
+        pieces.append(token_path(tokenizer, final, final, 2)[-1:])
+    joined = MotionClip.concatenate(pieces, rebase=False)
+    return replace(joined, source=" to ".join(dict.fromkeys(key.source for key in keys if key.source)))

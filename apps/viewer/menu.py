@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from apps.viewer.jobs import progress_panel
 from apps.viewer.parts import sidebar
 from apps.viewer.restore import restore
 from apps.viewer.session import current, write_address
@@ -30,6 +31,16 @@ PAGES: dict[str, list[Entry]] = {
         Entry("timeline", "Timeline", ":material/timeline:"),
         Entry("codebook", "Codebook", ":material/grid_view:"),
         Entry("latent_map", "Map", ":material/scatter_plot:"),
+    ],
+    "Make": [
+        Entry("edit", "Edit", ":material/edit:"),
+        Entry("interpolate", "Interpolate", ":material/linear_scale:"),
+        Entry("extrapolate", "Extrapolate", ":material/fast_forward:"),
+        Entry("emotion", "Emotion", ":material/theater_comedy:"),
+    ],
+    "Keep": [
+        Entry("compare", "Compare", ":material/compare:"),
+        Entry("export", "Export", ":material/download:"),
     ],
 }
 
@@ -59,6 +70,8 @@ def run() -> None:
     chosen = st.navigation(groups)
     sidebar(session)
     chosen.run()
+    with st.sidebar:
+        progress_panel()
     warm_up()
 
 

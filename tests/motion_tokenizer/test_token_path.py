@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from animator.errors import XNeMoError
-from motion_tokenizer.token_path import code_line, still_token, token_path
+from animator.keyframes import through
+from motion_tokenizer.token_path import code_line, still_token, through_tokens, token_path
 from tests.motion_tokenizer import tiny
 
 
@@ -40,3 +41,13 @@ def test_what_cannot_be_joined_is_refused() -> None:
         token_path(tokenizer, key, key, 1)
     with pytest.raises(XNeMoError, match="made by motion encoder"):
         token_path(tokenizer, key, tiny.motion(4, encoder_id="other")[:1], 9)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_way_through_several_keys_is_as_long_as_by_latents(loop: bool) -> None:
+    tokenizer, motion = tiny.tokenizer(), tiny.motion(60, seed=3)
+    keys = [motion[at : at + 1] for at in (0, 25, 50)]
+    way = through_tokens(tokenizer, keys, 0.6, loop=loop)
+    assert len(way) == len(through(keys, 0.6, tokenizer.fps, loop=loop))
+    with pytest.raises(XNeMoError, match="two key frames"):
+        through_tokens(tokenizer, keys[:1], 0.6)

@@ -1,0 +1,110 @@
+"""Renders on the pages: asking for one, and seeing how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from apps.viewer import networks
+from apps.viewer.rendering import Job, RenderQueue, draw_video
+from apps.viewer.server import settings
+from apps.viewer.session import Session, current
+
+if TYPE_CHECKING:
+    from animator.motion_clip import MotionClip
+
+POLL = 0.7  # seconds
+ICONS = {
+    "waiting": ":material/hourglass_empty:",
+    "drawing": ":material/brush:",
+    "done": ":material/check_circle:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+}
+
+
+@st.cache_resource(show_spinner=False)
+def queue() -> RenderQueue:
+    """The queue of the whole server."""
+    return RenderQueue()
+
+
+@st.cache_resource(scope="session", on_release=lambda owner: queue().forget(owner), show_spinner=False)
+def owner() -> str:
+    """Whose jobs this browser session's are; they go when it ends."""
+    return current().folder.name
+
+
+def jobs() -> list[Job]:
+    """This session's jobs, the newest first."""
+    return queue().jobs(owner())
+
+
+def finished() -> list[Job]:
+    """Those of them whose video is there, the newest first."""
+    return [job for job in jobs() if job.state == "done" and job.output.is_file()]
+
+
+def submit(session: Session, title: str, motion: MotionClip, portrait: Path) -> str:
+    """Put a full render into the queue.
+
+    Args:
+        session: whose folder gets the video.
+        title: what people call it.
+        motion: what is drawn.
+        portrait: with which picture.
+    Returns:
+        The job's key.
+    Raises:
+        XNeMoError: no face in the portrait, or too many renders are waiting.
+    """
+    pipeline, pictures, config = networks.pipeline(), networks.pictures(portrait), settings()
+    output = session.new_file(".mp4")
+
+    def work(told: Callable[[int], None]) -> None:
+        draw_video(pipeline, pictures, motion, config, output, told)
+
+    return queue().submit(owner(), title, len(motion), output, work)
+
+
+def in_words(job: Job) -> str:
+    """How a job stands, in a few words."""
+    if job.state == "waiting":
+        ahead = queue().ahead(job.key)
+        return f"waiting, {ahead} before it" if ahead else "next"
+    if job.state == "drawing":
+        return f"{job.done} of {job.frames} frames, {job.seconds:.0f} s"
+    if job.state == "done":
+        return f"{job.frames} frames in {job.seconds:.0f} s"
+    return job.error if job.state == "failed" else "cancelled"
+
+
+def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str) -> None:
+    """A button that puts a full render into the queue."""
+    if st.button("Render", key=key, icon=":material/movie:", help="Draws every frame in full, in the background."):
+        submit(session, title, motion, portrait)
+        st.toast(f"{title}: in the queue", icon=":material/movie:")
+
+
+def progress_panel() -> None:
+    """What is drawn now, with a way to stop it; nothing where nothing is drawn. It looks again by itself."""
+    running = [job for job in jobs() if job.running]
+    if running:
+        st.fragment(_progress, run_every=POLL)()
+
+
+def _progress() -> None:
+    running = [job for job in jobs() if job.running]
+    if not running:
+        # One run of the whole page: it shows what is finished, and stops asking.
+        st.rerun()
+    for job in reversed(running):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(job.share, text=f"{ICONS[job.state]} {job.title}: {in_words(job)}")
+            if st.button(
+                "", key=f"cancel-{job.key}", icon=":material/close:", type="tertiary", help="Stop this render"
+            ):
+                queue().cancel(owner(), job.key)
