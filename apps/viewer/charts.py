@@ -1,0 +1,144 @@
+"""Charts in the viewer's one visual language, as Altair charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.viewer.code_statistics import CodeStatistics
+from apps.viewer.theme import ACCENT, SERIES
+
+# How often a code is used, in classes that double: first, last, label.
+CLASSES = [
+    (0, 0, "never"),
+    (1, 1, "1"),
+    (2, 2, "2"),
+    (3, 4, "3–4"),
+    (5, 8, "5–8"),
+    (9, 16, "9–16"),
+    (17, 32, "17–32"),
+    (33, None, "33 +"),
+]
+
+
+def usage_classes(statistics: CodeStatistics) -> list[dict[str, Any]]:
+    """How many codes are used how often: rows of `used`, `codes` and `dead`."""
+    usage = statistics.usage
+    rows = []
+    for first, last, label in CLASSES:
+        inside = (usage >= first) & (usage <= (usage.max() if last is None else last))
+        rows.append({"used": label, "codes": int(inside.sum()) if first <= usage.max() else 0, "dead": first == 0})
+    return rows
+
+
+def usage_chart(statistics: CodeStatistics) -> alt.Chart:
+    """The usage histogram: how many codes are used how often."""
+    rows = usage_classes(statistics)
+    colour = alt.condition("datum.dead", alt.value(SERIES[7]), alt.value(ACCENT))
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            x=alt.X("used:N", sort=[row["used"] for row in rows], title="times used", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("codes:Q", title="codes"),
+            color=colour,
+            tooltip=[alt.Tooltip("used:N", title="times used"), alt.Tooltip("codes:Q", title="codes", format=",")],
+        )
+        .properties(height=230)
+    )
+
+
+def transition_rows(statistics: CodeStatistics, codes: Sequence[int]) -> list[dict[str, Any]]:
+    """The transition matrix as rows of `from`, `to` and `share`; pairs that never occur are left out."""
+    matrix = statistics.transitions(list(codes))
+    return [
+        {"from": str(before), "to": str(after), "share": round(float(matrix[i, j]), 4)}
+        for i, before in enumerate(codes)
+        for j, after in enumerate(codes)
+        if matrix[i, j] > 0
+    ]
+
+
+def transition_chart(statistics: CodeStatistics, codes: Sequence[int]) -> alt.Chart:
+    """How often a code follows another; a click on a cell is the selection `cell`, with `from` and `to`."""
+    names = [str(code) for code in codes]
+    axis = {"sort": names, "scale": alt.Scale(domain=names, paddingInner=0.06)}
+    return (
+        alt.Chart(alt.Data(values=transition_rows(statistics, codes)))
+        .mark_rect(cornerRadius=2)
+        .encode(
+            x=alt.X("to:O", title="then", axis=alt.Axis(labelAngle=-60), **axis),
+            y=alt.Y("from:O", title="first", **axis),
+            color=alt.Color(
+                "share:Q",
+                scale=alt.Scale(range=["#f3d7bd", "#d9730d", "#6b2f00"], type="sqrt"),
+                legend=alt.Legend(title="share", format=".0%", orient="right"),
+            ),
+            tooltip=[
+                alt.Tooltip("from:O", title="first"),
+                alt.Tooltip("to:O", title="then"),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+        .add_params(alt.selection_point(name="cell", fields=["from", "to"]))
+        .properties(height=430)
+    )
+
+
+def mix_chart(mix: dict[str, float]) -> alt.Chart:
+    """The emotion mix of a code."""
+    rows = [{"emotion": name, "share": share} for name, share in mix.items()]
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(cornerRadiusEnd=3, color=ACCENT)
+        .encode(
+            x=alt.X("share:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4)),
+            y=alt.Y("emotion:N", title=None, sort="-x"),
+            tooltip=[alt.Tooltip("emotion:N"), alt.Tooltip("share:Q", format=".0%")],
+        )
+        .properties(height=26 * len(rows) + 30)
+    )
+
+
+def map_chart(rows: list[dict[str, Any]], colour: str, titles: tuple[str, str], categories: bool) -> alt.Chart:
+    """The map of latents; a click on a point is the selection `point`, with its `place`.
+
+    Args:
+        rows: `x`, `y`, the field `colour`, `own` (whether of an open take), `place`, `clip`, `time`, and `image`, a
+            picture's address, where there is one.
+        colour: the field that colours the points.
+        titles: of the axes.
+        categories: whether that field has names and not numbers.
+    """
+    scale = alt.Scale(range=list(SERIES)) if categories else alt.Scale(scheme="viridis")
+    kind = "N" if categories else "Q"
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .mark_circle()
+        .encode(
+            x=alt.X("x:Q", title=titles[0], axis=alt.Axis(grid=True)),
+            y=alt.Y("y:Q", title=titles[1]),
+            color=alt.Color(f"{colour}:{kind}", scale=scale, title=colour, legend=alt.Legend(symbolLimit=12)),
+            size=alt.condition("datum.own", alt.value(70), alt.value(16)),
+            opacity=alt.condition("datum.own", alt.value(0.95), alt.value(0.35)),
+            order=alt.Order("own:Q"),
+            tooltip=[
+                alt.Tooltip("image:N"),
+                alt.Tooltip("clip:N"),
+                alt.Tooltip("identity:N"),
+                alt.Tooltip("emotion:N"),
+                alt.Tooltip("time:Q", format=".2f", title="seconds"),
+            ],
+        )
+        .add_params(alt.selection_point(name="point", fields=["place"]), alt.selection_interval(bind="scales"))
+        .properties(height=560)
+    )
+
+
+def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers 0 to count - 1, at even distances."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
