@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from animator.config_loader import key, register_group, register_root
+from animator.provenance.config import MarksConfig
 from animator.sampler import SamplerConfig
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -79,6 +80,7 @@ class RenderConfig(RuntimeConfig):
     portrait_face: str = key("largest", "which face of the portrait: 'largest', or an index from the left, from 0")
     crf: int = key(18, "H.264 quality, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
     face: FaceConfig = key(FaceConfig, "faces")
+    marks: MarksConfig = key(MarksConfig, "marks of synthetic media")
 
 
 @dataclass

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from animator.audio import AudioTrack, read_audio, write_wav
 from animator.errors import XNeMoError
 from animator.files import atomic_path
+from animator.provenance.marks import Marker, Marks
 from animator.video_probe import (
     VideoInfo,
     decoded,
@@ -237,9 +238,11 @@ class VideoWriter:
             the video is silent.
         audio_until: end the sound at this time already, in seconds.
         crf: constant rate factor of x264: 0 is lossless, 18 hardly visible, 51 worst.
+        marks: what a synthetic video says about itself and the marks it gets (`animator.provenance`); None for
+            recordings of the world, and for videos that are only a step on the way to another.
     Raises:
-        XNeMoError: the path cannot be written (on entering), `audio_from` cannot be read (on entering), the disk is
-            full, or not one picture was written.
+        XNeMoError: the path cannot be written, or `audio_from`, a source of the marks or their certificate cannot be
+            read (all on entering), the disk is full, or not one picture was written.
     """
 
     def __init__(
@@ -249,6 +252,7 @@ class VideoWriter:
         audio_from: str | Path | None = None,
         crf: int = 18,
         audio_until: float | Fraction | None = None,
+        marks: Marks | None = None,
     ) -> None:
         if not 0 < fps <= 1000:
             raise ValueError(f"fps must be above 0 and at most 1000, not {fps}")
@@ -260,6 +264,8 @@ class VideoWriter:
         self._audio_from = None if audio_from is None else Path(audio_from)
         self._audio_until = None if audio_until is None else Fraction(audio_until)
         self._audio: AudioTrack | None = None
+        self._marks = marks
+        self._marker: Marker | None = None
         self._cleanup = ExitStack()
         self._temporary: Path | None = None
         self._output: OutputContainer | None = None
@@ -272,6 +278,8 @@ class VideoWriter:
             if self._audio_from is not None:
                 self._audio = AudioTrack(self._audio_from)
                 stack.callback(self._audio.close)
+            if self._marks is not None:
+                self._marker = Marker(self._path, self._marks)
             self._cleanup = stack.pop_all()
         return self
 
@@ -307,6 +315,8 @@ class VideoWriter:
             raise ValueError("a VideoWriter writes only inside its `with` block")
         with self._one_line_errors():
             for frame in frames:
+                if self._marker is not None:
+                    frame = self._marker.drawn_on(frame)
                 if self._output is None:
                     self._size = size
                     self._output = self._open(self._temporary, size)
@@ -316,6 +326,8 @@ class VideoWriter:
         # "bitexact" leaves the library's version out of the file.
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         output = av.open(os.path.abspath(path), "w", format="mp4", options=options)
+        if self._marker is not None:
+            output.metadata.update(self._marker.metadata)
         choices = {"crf": str(self._crf)}
         if min(size) < MBTREE_SIDE:
             choices["mbtree"] = "0"
@@ -351,6 +363,8 @@ class VideoWriter:
         with self._one_line_errors():
             self._output.mux(self._video.encode(None))
             self._output.close()
+        if self._marker is not None and self._temporary is not None:
+            self._marker.finish(self._temporary)
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

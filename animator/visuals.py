@@ -92,6 +92,17 @@ def contact_sheet(rows: Sequence[Row], side: int = 160, gap: int = 4) -> Picture
     return sheet
 
 
+def captioned(picture: Picture, text: str) -> Picture:
+    """A copy of a picture with a line of text in its lower left corner, as long as it fits."""
+    height, width = picture.shape[:2]
+    strip = _label_height(min(height, width))
+    long = ImageFont.load_default(size=max(9, int(strip * 0.7))).getlength(text) + strip // 2
+    label = _label(text, min(width, round(long)), strip)
+    picture = picture.copy()
+    picture[height - label.shape[0] :, : label.shape[1]] = label
+    return picture
+
+
 def _label_height(side: int) -> int:
     return max(14, side // 10)
 

@@ -23,6 +23,7 @@ from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
+from animator.provenance.marks import Marks
 from animator.request import StepCallback
 from animator.sampler import choose_sampler
 from animator.video import VideoReader, VideoWriter, read_audio, resample_indices, write_wav
@@ -94,7 +95,8 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         if isinstance(source, VideoReader) and source.info.has_audio and config.sound and rate == own:
             sound = sound_from(driving, config.start, stack) if config.start else driving
         # Opened before the long work, so that a folder that cannot be written is found out at once.
-        writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
+        marks = Marks("animate", (("portrait", portrait), ("driving", driving)), config.marks)
+        writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf, marks=marks))
         pipeline = load_pipeline(config)
         chosen_renderer(pipeline, config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))

@@ -53,6 +53,7 @@ VERBS = {
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),
     "convert to-release": ("convert_to_release", "write the files that the official X-NeMo code loads"),
     "convert base": ("convert_base", "make a Stable Diffusion folder one that training starts from"),
+    "verify": ("verify", "say which marks of synthetic media a video carries, and whether they are intact"),
     "fetch": ("fetch", "bring base models from the Hugging Face hub; `xnemo doctor --weights` names them"),
     "doctor": ("doctor", "show versions, device, weights, and what will fit into memory"),
     "demo": ("demo", "animate a real portrait with a real clip, and show both beside the result"),

@@ -48,7 +48,7 @@ def write_continuations(
                 yield side_by_side(tiles, side)[None]
 
         until = t0 / float(given.rate)
-        write_video(output, pictures(), given.rate, desk.config, desk.sound_of(given), until)
+        write_video(output, pictures(), given.rate, desk.config, desk.marks, desk.sound_of(given), until)
 
 
 def _given_pictures(given: Given) -> Iterator[Picture]:
@@ -88,4 +88,4 @@ def write_grid(
                 yield np.concatenate(rows)[None]
 
         until = None if given is None else len(given.motion) / float(given.rate)
-        write_video(output, pictures(), readers[0].info.rate, desk.config, desk.sound_of(given), until)
+        write_video(output, pictures(), readers[0].info.rate, desk.config, desk.marks, desk.sound_of(given), until)

@@ -24,6 +24,7 @@ from animator.motion_clip import SUFFIX, MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
 from animator.preview import BATCH
+from animator.provenance.marks import Marks
 from animator.video import VideoReader, VideoWriter
 from apps.animation import (
     chosen_renderer,
@@ -76,12 +77,15 @@ class MotionDesk:
     Args:
         config: settings.
         stack: closes what is opened.
+        action: the command, for the marks of its videos.
     Raises:
         XNeMoError: no such weights, or weights that do not belong together.
     """
 
-    def __init__(self, config: GenerateConfig, stack: ExitStack) -> None:
+    def __init__(self, config: GenerateConfig, stack: ExitStack, action: str) -> None:
         self.config = config
+        self._action = action
+        self._sources: list[tuple[str, str]] = []
         self._stack = stack
         device = resolve_device(config.device)
         self.tokenizer = MotionTokenizer.from_pretrained(config.tokenizer_weights, device)
@@ -98,6 +102,11 @@ class MotionDesk:
         """The face detector."""
         return self._stack.enter_context(FaceDetector(min_score=self.config.face.min_score))
 
+    @property
+    def marks(self) -> Marks:
+        """Marks of what is drawn from the portrait and clip read so far."""
+        return Marks(self._action, tuple(self._sources), self.config.marks)
+
     def read(self, path: str) -> Given:
         """Read the clip to continue.
 
@@ -105,6 +114,7 @@ class MotionDesk:
             XNeMoError: it cannot be read, is of another encoder, or its face is lost, or not there at the end.
         """
         config = self.config
+        self._sources.append(("driving", path))
         if path.endswith(SUFFIX):
             clip = MotionClip.load(path, self.tokenizer.encoder_id)
             first, stop = given_frames(path, len(clip), clip.fps, config.start, config.stop)
@@ -118,6 +128,7 @@ class MotionDesk:
 
     def portrait(self, path: str) -> PortraitPictures:
         """A picture file, cut to what the renderers take."""
+        self._sources.append(("portrait", path))
         return prepare_portrait(self.pipeline, path, self.config, self.detector)
 
     def own_portrait(self, given: Given) -> PortraitPictures:
@@ -316,6 +327,7 @@ def write_video(
     frames: Generator[Frames, None, None],
     rate: float | Fraction,
     config: RenderConfig,
+    marks: Marks | None,
     sound: str | Path | None = None,
     sound_until: float | None = None,
 ) -> Written:
@@ -326,6 +338,7 @@ def write_video(
         frames: uint8 (n, height, width, 3) each.
         rate: frames a second.
         config: for the quality.
+        marks: of synthetic media; None for a video that is only a step on the way to another.
         sound: file whose sound is taken along.
         sound_until: where it ends, in seconds; None: with the pictures.
     Raises:
@@ -334,7 +347,7 @@ def write_video(
     count, height, width = 0, 0, 0
     # Closed, so that no progress bar is left open behind an error of the writer, or an interruption.
     with (
-        VideoWriter(output, rate, audio_from=sound, crf=config.crf, audio_until=sound_until) as writer,
+        VideoWriter(output, rate, sound, config.crf, sound_until, marks) as writer,
         closing(frames),
     ):
         for pictures in frames:
@@ -353,6 +366,7 @@ def produce(
     video: Path | None,
     motion: Path | None,
     in_place: bool = False,
+    marked: bool = True,
 ) -> Written | None:
     """Draw made-up motion behind the given clip, or write it, or both, as it is made.
 
@@ -364,6 +378,7 @@ def produce(
         pictures: the portrait; None where nothing is drawn.
         video: the mp4 to make; None for none.
         motion: the motion file to make, given part included; None for none.
+        marked: the video gets the marks of synthetic media; False where it is only a step on the way to another.
         in_place: the portrait is the given clip's last picture, so that its head is in place there.
     Returns:
         What was drawn.
@@ -387,7 +402,8 @@ def produce(
         until = None if given is None else len(given.motion) / float(given.rate)
         total = frames + sum(map(len, before))
         drawn = draw(desk.pipeline, pictures, shown, total, desk.config)
-        written = write_video(video, drawn, rate, desk.config, desk.sound_of(given), until)
+        marks = desk.marks if marked else None
+        written = write_video(video, drawn, rate, desk.config, marks, desk.sound_of(given), until)
     else:
         with tqdm(total=frames, desc="making motion", unit="frame") as bar:
             for piece in pieces():

@@ -16,6 +16,7 @@ from animator.motion_clip import SUFFIX as MOTION_SUFFIX
 from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures
+from animator.provenance.marks import Marks
 from animator.video import VideoWriter
 from apps.animation import (
     at_model_rate,
@@ -99,6 +100,7 @@ class TokenDesk:
         # First, because it is quick: a missing tokenizer is told before a video has been read.
         self.tokenizer = MotionTokenizer.from_pretrained(config.tokenizer_weights)
         self._pictures: PortraitPictures | None = None
+        self._portrait = portrait
         if portrait is not None:
             self._pictures = prepare_portrait(self._pipeline, portrait, config, self._detector)
 
@@ -152,11 +154,12 @@ class TokenDesk:
             XNeMoError: the sampler's settings do not go together, or the video cannot be written.
         """
         pictures, config = self._pictures, self.config
-        assert pictures is not None  # drawing is asked for only where a portrait was given
+        assert pictures is not None and self._portrait is not None  # drawing is asked for only with a portrait
         rate = motion.fps if config.output_fps is None else config.output_fps
         with ExitStack() as stack:
             sound = self._sound(came_from, stack) if config.sound and rate == motion.fps else None
-            writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf))
+            marks = Marks("detokenize", (("portrait", self._portrait), ("motion", came_from)), config.marks)
+            writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf, marks=marks))
             self._pipeline.set_progress_bar_config(desc="drawing")
             for frames in at_model_rate(
                 motion, config.model_fps, lambda clip: render(self._pipeline, pictures, clip, config)

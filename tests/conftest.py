@@ -9,6 +9,8 @@ from pathlib import Path
 # that they add up in the same order as the test itself, and give the same bits.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from collections.abc import Iterator
+
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -19,6 +21,19 @@ def find_shared_data() -> Path | None:
     shared = Path(os.environ.get("XNEMO_SHARED", REPOSITORY.parent / "shared"))
     data = shared / "data"
     return data if (data / "manifest.csv").is_file() else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the certificate that signs what the tests make, in place of the user's."""
+    folder = tmp_path_factory.mktemp("settings")
+    before = os.environ.get("XNEMO_CONFIG")
+    os.environ["XNEMO_CONFIG"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XNEMO_CONFIG"]
+    else:
+        os.environ["XNEMO_CONFIG"] = before
 
 
 @pytest.fixture(scope="session")

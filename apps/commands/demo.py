@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy import uint8
     from numpy.typing import NDArray
 
+    from animator.provenance.marks import Marks
     from apps.animation import Animation
 
 # The part of the fetched clip in which the face is free of hands; speech, a smile and a tilted head.
@@ -27,6 +28,7 @@ FACE_MARGIN = 2.2  # sides of the face that a picture of the driving clip shows
 
 def run(files: list[str], config: DemoConfig, options: argparse.Namespace, context: Context) -> dict[str, Any]:
     """Animate, then lay portrait, driving clip and result beside each other."""
+    from animator.provenance.marks import Marks
     from apps.animation import animate
 
     folder = Path(config.output)
@@ -39,7 +41,8 @@ def run(files: list[str], config: DemoConfig, options: argparse.Namespace, conte
     context.kept = f"{folder} holds what was finished"
     animation = animate(config, portrait, driving, folder / "animated.mp4")
     beside = folder / "side_by_side.mp4"
-    write_side_by_side(portrait, driving, animation, beside)
+    marks = Marks("demo", (("portrait", portrait), ("driving", driving)), config.marks)
+    write_side_by_side(portrait, driving, animation, beside, marks)
     sheet = folder / "contact_sheet.png"
     write_contact_sheet(driving, animation, sheet)
     return report(animation) | {"side_by_side": str(beside), "contact_sheet": str(sheet)}
@@ -65,7 +68,7 @@ def demo_driving() -> str:
         raise XNeMoError(f"{error}; or name a clip of your own: xnemo demo driving=FILE.mp4") from error
 
 
-def write_side_by_side(portrait: str, driving: str, animation: Animation, output: Path) -> None:
+def write_side_by_side(portrait: str, driving: str, animation: Animation, output: Path, marks: Marks) -> None:
     """Portrait | driving | result as a video with the result's length and sound."""
     from tqdm import tqdm
 
@@ -77,7 +80,9 @@ def write_side_by_side(portrait: str, driving: str, animation: Animation, output
         side = ours.info.height
         still = fit(read_image(portrait), side, side)
         with (
-            VideoWriter(output, ours.info.rate, audio_from=animation.output if ours.info.has_audio else None) as writer,
+            VideoWriter(
+                output, ours.info.rate, animation.output if ours.info.has_audio else None, marks=marks
+            ) as writer,
             tqdm(total=len(ours), desc="side by side", unit="frame") as bar,
         ):
             frames = chain.from_iterable(theirs.chunks(start=animation.first, stop=animation.first + len(ours)))

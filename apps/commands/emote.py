@@ -47,7 +47,7 @@ def run(files: list[str], config: EmoteConfig, options: argparse.Namespace, cont
     check_sampler(config)
     context.kept = f"{video or motion} was not written"
     with ExitStack() as stack:
-        desk = MotionDesk(config, stack)
+        desk = MotionDesk(config, stack, "emote")
         pictures = None if video is None else desk.portrait(portrait)
         given = None if options.prefix is None else desk.read(options.prefix)
         if options.all and pictures is not None and video is not None:
@@ -109,6 +109,7 @@ def act(
     pictures: PortraitPictures | None,
     video: Path | None,
     motion: Path | None,
+    marked: bool = True,
 ) -> int:
     """Make one clip; the number of its frames, the given ones included."""
     from apps.generation import produce
@@ -126,7 +127,7 @@ def act(
         passages,
         seam=desk.config.seam,
     )
-    produce(desk, made, frames, given, pictures, video, motion)
+    produce(desk, made, frames, given, pictures, video, motion, marked=marked)
     return frames + (0 if given is None else len(given.motion))
 
 
@@ -142,7 +143,7 @@ def draw_all(
         videos = []
         for name, scenes in scripts.items():
             path = Path(folder) / f"{name}.mp4"
-            frames = act(desk, scenes, given, pictures, path, None)
+            frames = act(desk, scenes, given, pictures, path, None, marked=False)
             videos.append((label_of(scenes[0]), path))
         desk.config = replace(desk.config, crf=quality)
         write_grid(videos, COLUMNS, output, desk, given)

@@ -21,6 +21,7 @@ def run(files: list[str], config: InterpolateConfig, options: argparse.Namespace
     from animator.builders import load_pipeline
     from animator.face import FaceDetector
     from animator.keyframes import parse_key, through
+    from animator.provenance.marks import Marks
     from apps.animation import check_output, check_sampler, prepare_portrait
     from apps.generation import check_writable, draw, motion_path, seconds_asked, write_video
     from apps.keys import KeyReader
@@ -50,7 +51,9 @@ def run(files: list[str], config: InterpolateConfig, options: argparse.Namespace
         frames = [reader.read(source) for source in sources]
         motion = through(frames, seconds, config.fps, mode, config.easing, config.hold, config.loop)
         if video is not None and pictures is not None:
-            write_video(video, draw(pipeline, pictures, [motion], len(motion), config), config.fps, config)
+            keyed = dict.fromkeys(("key", source.path) for source in sources)
+            marks = Marks("interpolate", (("portrait", portrait), *keyed), config.marks)
+            write_video(video, draw(pipeline, pictures, [motion], len(motion), config), config.fps, config, marks)
         if motion_file is not None:
             motion.save(motion_file)
     return {

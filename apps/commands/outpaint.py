@@ -52,7 +52,7 @@ def run(files: list[str], config: OutpaintConfig, options: argparse.Namespace, c
         )
 
     with ExitStack() as stack:
-        desk = MotionDesk(config, stack)
+        desk = MotionDesk(config, stack, "outpaint")
         given = desk.read(driving)
         pictures = None
         if drawn:

@@ -247,6 +247,7 @@ def draw_video(
     Raises:
         XNeMoError: settings that do not go together, or a file that cannot be written.
     """
+    from animator.provenance.marks import Marks
     from animator.video import VideoWriter
     from apps.animation import render
 
@@ -257,7 +258,8 @@ def draw_video(
         told(count)
 
     told(0)
-    with VideoWriter(output, motion.fps, crf=config.crf) as writer:
+    marks = Marks("view", config=config.marks)
+    with VideoWriter(output, motion.fps, crf=config.crf, marks=marks) as writer:
         for batch in render(pipeline, pictures, motion, config, step):
             writer.write(batch)
             count += len(batch)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from animator.builders import animator_config, build_pipeline
 from animator.image import write_image
 from animator.motion_clip import SUFFIX, MotionClip
+from animator.provenance.verify import video_stream_digest
 from animator.video import VideoReader, read_audio
 from apps.animation import relative_to
 from apps.generation import in_batches, numbered
@@ -110,7 +111,7 @@ def test_an_outpainted_video_is_the_driving_and_what_follows(made: Made, driving
     assert after[:64, :64].mean() < 0.6 * before[:64, :64].mean(), "the driving has stopped and is dark"
     again = made("outpaint", driving, "--seconds", "0.5", "-o", "again.mp4", "--seed", "1")
     assert again.code == 0
-    assert Path("again.mp4").read_bytes() == Path("r.mp4").read_bytes()
+    assert video_stream_digest("again.mp4") == video_stream_digest("r.mp4")
 
 
 def amber(pixels: Frames) -> bool:
