@@ -9,8 +9,12 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.viewer.code_statistics import CodeStatistics
+from apps.viewer.code_statistics import UNLABELLED, CodeStatistics
 from apps.viewer.theme import ACCENT, SERIES
+
+GREY = 7  # number of the colour that stands for nothing in particular
+GREY_NAMES = (UNLABELLED, "other clips")
+LEGEND = 12  # names that a legend has room for
 
 # How often a code is used, in classes that double: first, last, label.
 CLASSES = [
@@ -38,12 +42,17 @@ def usage_classes(statistics: CodeStatistics) -> list[dict[str, Any]]:
 def usage_chart(statistics: CodeStatistics) -> alt.Chart:
     """The usage histogram: how many codes are used how often."""
     rows = usage_classes(statistics)
-    colour = alt.condition("datum.dead", alt.value(SERIES[7]), alt.value(ACCENT))
+    colour = alt.condition("datum.dead", alt.value(SERIES[GREY]), alt.value(ACCENT))
     return (
         alt.Chart(alt.Data(values=rows))
         .mark_bar(cornerRadiusEnd=3)
         .encode(
-            x=alt.X("used:N", sort=[row["used"] for row in rows], title="times used", axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "used:N",
+                sort=[row["used"] for row in rows],
+                title="times used",
+                axis=alt.Axis(labelAngle=0, labelOverlap=False, labelFontSize=10),
+            ),
             y=alt.Y("codes:Q", title="codes"),
             color=colour,
             tooltip=[alt.Tooltip("used:N", title="times used"), alt.Tooltip("codes:Q", title="codes", format=",")],
@@ -114,17 +123,18 @@ def map_chart(rows: list[dict[str, Any]], colour: str, titles: tuple[str, str], 
         titles: of the axes.
         categories: whether that field has names and not numbers.
     """
-    scale = alt.Scale(range=list(SERIES)) if categories else alt.Scale(scheme="viridis")
-    kind = "N" if categories else "Q"
+    encoding = _by_name(rows, colour) if categories else alt.Color(f"{colour}:Q", scale=alt.Scale(scheme="viridis"))
+    axis = alt.Axis(tickCount=7, gridOpacity=0.35)
     return (
         alt.Chart(alt.Data(values=rows))
-        .mark_circle()
+        .mark_circle(strokeWidth=1.2)
         .encode(
-            x=alt.X("x:Q", title=titles[0], axis=alt.Axis(grid=True)),
-            y=alt.Y("y:Q", title=titles[1]),
-            color=alt.Color(f"{colour}:{kind}", scale=scale, title=colour, legend=alt.Legend(symbolLimit=12)),
-            size=alt.condition("datum.own", alt.value(70), alt.value(16)),
-            opacity=alt.condition("datum.own", alt.value(0.95), alt.value(0.35)),
+            x=alt.X("x:Q", title=titles[0], axis=axis),
+            y=alt.Y("y:Q", title=titles[1], axis=axis),
+            color=encoding,
+            size=alt.condition("datum.own", alt.value(80), alt.value(16)),
+            opacity=alt.condition("datum.own", alt.value(0.95), alt.value(0.4)),
+            stroke=alt.condition("datum.own", alt.value("#ffffff"), alt.value(None)),
             order=alt.Order("own:Q"),
             tooltip=[
                 alt.Tooltip("image:N"),
@@ -135,8 +145,20 @@ def map_chart(rows: list[dict[str, Any]], colour: str, titles: tuple[str, str], 
             ],
         )
         .add_params(alt.selection_point(name="point", fields=["place"]), alt.selection_interval(bind="scales"))
-        .properties(height=560)
+        .properties(height=540)
     )
+
+
+def _by_name(rows: list[dict[str, Any]], field: str) -> alt.Color:
+    """Colours for names: those of open takes first, and what has no label in grey."""
+    own = dict.fromkeys(row[field] for row in rows if row["own"])
+    others = sorted({row[field] for row in rows} - own.keys())
+    names = [name for name in (*own, *others) if name not in GREY_NAMES]
+    grey = [name for name in (*own, *others) if name in GREY_NAMES]
+    cycle = SERIES[:GREY] + SERIES[GREY + 1 :]
+    colours = [cycle[n % len(cycle)] for n in range(len(names))] + [SERIES[GREY]] * len(grey)
+    legend = alt.Legend(symbolLimit=LEGEND) if len(names) <= LEGEND else None
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=names + grey, range=colours), title=field, legend=legend)
 
 
 def spread_evenly(count: int, most: int) -> NDArray[np.int64]:

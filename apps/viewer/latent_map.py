@@ -14,6 +14,7 @@ from PIL import Image
 from apps.viewer import networks
 from apps.viewer.analysis import fingerprint
 from apps.viewer.charts import spread_evenly
+from apps.viewer.code_statistics import UNLABELLED
 from apps.viewer.latent_space import Array
 from apps.viewer.survey import Survey
 from apps.viewer.takes import Take, shown_motion
@@ -46,7 +47,7 @@ def sample_rows(survey: Survey, places: Array) -> list[Row]:
             "y": round(float(places[n, 1]), 3),
             "own": False,
             "place": "",
-            "clip": f"clip {sample.clip[n] + 1}",
+            "clip": "other clips",
             "identity": f"person {sample.identity[n] + 1}",
             "emotion": survey.emotions[sample.emotion[n]],
             "time": round(float(sample.seconds[n]), 2),
@@ -72,7 +73,7 @@ def take_rows(take: Take, places: Array, frames: Iterable[int], pictures: Iterab
             "place": f"{take.key} {frame}",
             "clip": take.name,
             "identity": take.identity or take.name,
-            "emotion": take.emotion or "not labelled",
+            "emotion": take.emotion or UNLABELLED,
             "time": round(frame / take.fps, 2),
             "image": picture,
         }

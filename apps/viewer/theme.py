@@ -33,7 +33,7 @@ SIDEBAR = {
 }
 
 # Lines and categories: told apart by people with any colour vision, on light and on dark ground (after Okabe and Ito).
-SERIES = ("#d9730d", "#2f8fbf", "#3aa37c", "#b565a7", "#c9a227", "#7a7fd1", "#cf5b5b", "#8a8a86")
+SERIES = ("#d9730d", "#2f8fbf", "#3aa37c", "#b565a7", "#c9a227", "#7a7fd1", "#cf5b5b", "#8a8a86", "#8a5a2b")
 
 # What Streamlit's options do not reach: less empty space above, and codes on their colours.
 STYLE = """<style>

@@ -36,7 +36,7 @@ def page() -> None:
     with errors_in_words():
         survey = choose_survey(current(), "map")
         if survey is not None:
-            left, right = st.columns([4, 1], gap="large")
+            left, right = st.columns([3, 1], gap="large")
             with right:
                 _probe(survey)
             with left:
@@ -48,7 +48,10 @@ def _map(survey: Survey) -> None:
     session = current()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         colour = (
-            st.segmented_control("Colour", COLOURS, default="emotion", key="map-colour", required=True) or "emotion"
+            st.segmented_control(
+                "Colour", COLOURS, default="clip" if session.takes else "emotion", key="map-colour", required=True
+            )
+            or "clip"
         )
         kinds = ["PC1, PC2", "PC2, PC3", "PC3, PC4"] + (["UMAP"] if has_umap() else [])
         kind = st.selectbox("Axes", kinds, key="map-axes", width=140)

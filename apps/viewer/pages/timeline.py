@@ -13,7 +13,8 @@ from apps.viewer.takes import Take, token_at, token_frames
 from apps.viewer.thumbnails import drawn, video_frames
 from apps.viewer.timeline import show_timeline
 
-STILL_WIDTH = 208  # pixels
+STILL_WIDTH = 200  # pixels
+WORDS_WIDTH = 420
 
 
 def page() -> None:
@@ -39,15 +40,14 @@ def _timeline() -> None:
 def _details(session: Session, take: Take, analysis: Analysis) -> None:
     tokenizer = networks.tokenizer()
     token = token_at(take, session.cursor, tokenizer.frames_per_token)
-    left, right = st.columns([1, 1], gap="large")
-    with left, st.container(horizontal=True):
+    portrait = session.portrait or take.portrait or networks.default_portrait()
+    with st.container(horizontal=True, gap="medium"):
         if take.frames is not None:
             st.image(video_frames(take, [session.cursor])[0], width=STILL_WIDTH, caption="the clip")
-        portrait = session.portrait or take.portrait or networks.default_portrait()
         st.image(drawn(take, [session.cursor], portrait)[0], width=STILL_WIDTH, caption="drawn from the motion")
-    with right:
-        _token(take, analysis, token)
-        _selection(session, take)
+        with st.container(width=WORDS_WIDTH):
+            _token(take, analysis, token)
+            _selection(session, take)
 
 
 def _token(take: Take, analysis: Analysis, token: int) -> None:
