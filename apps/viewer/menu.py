@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -14,6 +15,8 @@ from apps.viewer.restore import restore
 from apps.viewer.session import current, write_address
 from apps.viewer.theme import STYLE
 from apps.viewer.warm import warm_up
+
+STATIC = Path(__file__).resolve().parent / "static"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ PAGES: dict[str, list[Entry]] = {
 
 def run() -> None:
     """Lay out one run of the app."""
-    st.set_page_config(page_title="X-NeMo viewer", page_icon=":material/face:", layout="wide")
+    # A picture of our own: Streamlit fetches the icons that it knows by name from the internet.
+    st.set_page_config(page_title="X-NeMo viewer", page_icon=str(STATIC / "icon.png"), layout="wide")
+    st.logo(str(STATIC / "logo.svg"), size="large", icon_image=str(STATIC / "icon.png"))
     st.html(STYLE)
     session = current()
     restore(session)
