@@ -12,7 +12,6 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from animator.evaluation.config import LatentConfig
 from animator.evaluation.head_model import HeadModel
 from animator.evaluation.networks import NetworkFile
 from animator.evaluation.probes import fit_linear, ordering, r_squared, read_out
+from animator.evaluation.processes import ending, processes
 from animator.evaluation.records import plain
 from animator.evaluation.running import worker_count
 from animator.evaluation.synthetic import draw, names, random_head, random_motion
@@ -201,8 +201,8 @@ def _batches(render: partial[Batch], config: LatentConfig, left: int) -> Iterato
     if workers <= 1:
         yield from map(render, range(config.heads))
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as executor:
-        yield from executor.map(render, range(config.heads))
+    with processes(workers, multiprocessing.get_context("spawn")) as executor:
+        yield from executor.map(ending(render), range(config.heads))
 
 
 def _path(config: LatentConfig, model: NetworkFile, side: int, folder: Path, number: int) -> Path:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from itertools import chain
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -20,6 +17,7 @@ from animator.builders import resolve_device
 from animator.errors import XNeMoError
 from animator.evaluation.config import MeasureConfig
 from animator.evaluation.measuring import Case, Measurer, Method, Outcome, Plan, record_stem
+from animator.evaluation.processes import ending, processes
 from animator.evaluation.records import load_record
 
 MOST_WORKERS = 8
@@ -97,13 +95,11 @@ def _run_there(
 ) -> Iterator[Outcome]:
     # Long clips first, so that no process is left alone with one at the end.
     jobs = sorted(jobs, key=lambda cases: -cases[0].clip.path.stat().st_size)
-    before = set(multiprocessing.active_children())
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")
     measured: SimpleQueue[None] = context.SimpleQueue()  # something for each video, long before its job is done
-    executor = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(plan, threads, measured))
-    try:
-        waiting = {executor.submit(_job, cases) for cases in jobs}
+    with processes(workers, context, _start, plan, threads, measured) as executor:
+        waiting = {executor.submit(ending(_job), cases) for cases in jobs}
         while waiting:
             done, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
             while not measured.empty():
@@ -111,14 +107,6 @@ def _run_there(
                 step()
             for job in done:
                 yield from job.result()
-    except BaseException as error:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise XNeMoError("a measuring process died, perhaps for want of memory; try workers=1") from error
-        raise
-    executor.shutdown()
 
 
 _measurer: Measurer | XNeMoError | None = None
@@ -126,12 +114,9 @@ _measured: SimpleQueue[None] | None = None
 
 
 def _start(plan: Plan, threads: int, measured: SimpleQueue[None]) -> None:
-    """Load everything once in a new process, which ends when its parent says so and not at Ctrl-C by itself."""
+    """Load everything once in a new process."""
     global _measurer, _measured
     _measured = measured
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As an exception, so that a file that is half written is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     torch.set_num_threads(threads)
     try:
         _measurer = Measurer(plan)

@@ -1,0 +1,67 @@
+"""A pool of processes that ends at once when its work is interrupted, and leaves nothing half written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.context import SpawnContext
+from typing import Any, TypeVar
+
+from animator.errors import XNeMoError
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def processes(
+    workers: int, context: SpawnContext, prepare: Callable[..., None] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool; what is submitted to it goes through `ending`.
+
+    Args:
+        workers: number of processes.
+        context: makes them.
+        prepare: called once in each, with the arguments.
+    Raises:
+        XNeMoError: a process died.
+    """
+    before = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(workers, context, _begin, (prepare, arguments))
+    try:
+        yield executor
+    except BaseException as error:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise XNeMoError("a measuring process died, perhaps for want of memory; try workers=1") from error
+        raise
+    executor.shutdown()
+
+
+def ending(work: Callable[..., Result]) -> Callable[..., Result]:
+    """The same work, at whose termination the process ends, which a pool's would survive to take up the next."""
+    return partial(_work, work)
+
+
+def _work(work: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return work(*arguments)
+    except SystemExit:
+        os._exit(1)
+
+
+def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Leave Ctrl-C to the parent, which ends its processes itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As an exception, so that a file that is half written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if prepare is not None:
+        _work(prepare, *arguments)

@@ -1,0 +1,47 @@
+"""An interrupted pool of processes ends at once, leaves nothing half written, and prints nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from animator.errors import XNeMoError
+from animator.evaluation.processes import ending, processes
+from animator.files import atomic_path
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def write_slowly(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        time.sleep(120)
+
+
+def die(_: int) -> None:
+    raise SystemExit
+
+
+def test_interrupted_work_ends_at_once_and_cleans_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), processes(2, SPAWN) as pool:
+        for number in range(6):  # more than there are processes: none may go on with the next
+            pool.submit(ending(write_slowly), tmp_path / f"{number}.txt")
+        while len(list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() - begun < 90
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    begun = time.monotonic()
+    while multiprocessing.active_children():
+        assert time.monotonic() - begun < 30
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_that_dies_is_one_clear_line() -> None:
+    with pytest.raises(XNeMoError, match="process died.*workers=1"), processes(1, SPAWN) as pool:
+        pool.submit(ending(die), 0).result()
