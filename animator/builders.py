@@ -16,7 +16,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
 from animator.config import RuntimeConfig
-from animator.config_loader import load_config
+from animator.config_loader import group_options, load_config
+from animator.controls import build_control, control_name
 from animator.errors import XNeMoError
 from animator.model_config import AnimatorConfig, AutoencoderConfig, SchedulerConfig
 from animator.models import AnimatorModels
@@ -49,6 +50,7 @@ def build_animator(config: AnimatorConfig, seed: int = 0) -> AnimatorModels:
             unet=MotionUNet(**asdict(config.unet)).eval(),
             vae=build_autoencoder(config.vae).eval(),
             scheduler=build_scheduler(config.scheduler),
+            control=build_control(config),
         )
 
 
@@ -76,13 +78,15 @@ def assemble_pipeline(
         image_encoder: CLIP's vision tower, where the size uses an image token.
     """
     diffusion = models.vae is not None
+    by_tokens = models.control is None
     return XNeMoPipeline(
-        motion_encoder=models.motion_encoder,
+        motion_encoder=models.motion_encoder if by_tokens else None,
         reference_net=models.reference_net if diffusion else None,
         unet=models.unet if diffusion else None,
         vae=models.vae,
         scheduler=models.scheduler if diffusion else None,
-        gan_head=models.gan_head,
+        gan_head=models.gan_head if by_tokens else None,
+        control=models.control,
         image_encoder=image_encoder,
         feature_extractor=None if image_encoder is None else build_feature_extractor(),
         image_size=config.image_size,
@@ -203,6 +207,31 @@ def build_feature_extractor() -> BaseImageProcessor:
 def animator_config(size: str, *overrides: str) -> AnimatorConfig:
     """The architecture called `size` ("xnemo", "lite", "tiny"), with `animator.KEY=VALUE` overrides."""
     return load_config("architecture", [f"animator={size}", *overrides]).animator
+
+
+def check_architecture(pipeline: XNeMoPipeline, size: str) -> None:
+    """Demand that weights are of the architecture called `size`.
+
+    Raises:
+        XNeMoError: they are of another one, or there is none of that name.
+    """
+    if size not in group_options("animator"):
+        raise XNeMoError(f"animator={size}: no such architecture; there are {', '.join(group_options('animator'))}")
+    wanted = animator_config(size)
+    ours = asdict(wanted.unet)
+    differing = ["control"] if wanted.control != control_name(pipeline.control) else []
+    if pipeline.unet is None:
+        differing.append("no denoiser")
+    else:
+        found = pipeline.unet.config
+        # What was a list may have become a tuple.
+        plain = {name: list(found[name]) if isinstance(value, list) else found[name] for name, value in ours.items()}
+        differing += [name for name, value in ours.items() if plain[name] != value]
+    if differing:
+        raise XNeMoError(
+            f"animator={size}: these weights are of another architecture ({', '.join(differing)}); name others with "
+            "weights=FOLDER"
+        )
 
 
 def resolve_device(device: str) -> torch.device:

@@ -104,6 +104,15 @@ class AnimateConfig(RenderConfig):
         maximum=240,
     )
     sound: bool = key(True, "keep the driving clip's sound")
+    animator: str | None = key(
+        None, "insist that the weights are of this architecture, a file of configs/animator/; null: take any"
+    )
+    best_frame: int | None = key(
+        None,
+        "weights driven by pictures: frame, from 0 at start, in which the driving head has the portrait's pose; null: "
+        "found by landmarks",
+        minimum=0,
+    )
 
 
 @dataclass

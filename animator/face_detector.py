@@ -13,6 +13,7 @@ from animator.assets import asset_path, cache_dir
 from animator.mediapipe_tasks import PictureTask
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
 # A face above this confidence is one. Measured on the first frames of 123 talking-head clips and on 86 portraits of
 # people, painted ones included: all lie above 0.85; what is not a face stays below 0.8.
@@ -40,10 +41,12 @@ class Face:
     Attributes:
         box: (x0, y0, x1, y1) in pixels of the picture, inside it, y down; about from brows to chin.
         score: confidence, 0 to 1.
+        points: x and y in pixels of both eyes (the picture's left one first), nose, mouth and both ears, six in all.
     """
 
     box: Box
     score: float
+    points: tuple[Point, ...] = ()
 
     @property
     def area(self) -> float:
@@ -118,7 +121,7 @@ class FaceDetector(PictureTask):
         if x1 <= x0 or y1 <= y0:
             return []
         faces = []
-        for score, found in self.detections(np.ascontiguousarray(frame[y0:y1, x0:x1])):
+        for score, found, points in self.detections(np.ascontiguousarray(frame[y0:y1, x0:x1])):
             left, top, right, bottom = found[0] + x0, found[1] + y0, found[2] + x0, found[3] + y0
             box = (
                 float(np.clip(left, 0, width)),
@@ -127,23 +130,26 @@ class FaceDetector(PictureTask):
                 float(np.clip(bottom, 0, height)),
             )
             if box[2] > box[0] and box[3] > box[1]:
-                faces.append(Face(box, score))
+                faces.append(Face(box, score, tuple((x + x0, y + y0) for x, y in points)))
         return sorted(faces, key=_left_to_right)
 
-    def detections(self, picture: np.ndarray) -> list[tuple[float, tuple[int, int, int, int]]]:
-        """What the network itself says of a picture: (score, box) of each face, in no order.
+    def detections(self, picture: np.ndarray) -> list[tuple[float, tuple[int, int, int, int], tuple[Point, ...]]]:
+        """What the network itself says of a picture: (score, box, points) of each face, in no order.
 
         Args:
             picture: RGB picture, (H, W, 3), uint8, contiguous.
         Returns:
-            Boxes (x0, y0, x1, y1) in whole pixels; they may reach beyond the picture.
+            Boxes (x0, y0, x1, y1) in whole pixels and points as in `Face`; they may lie beyond the picture.
         """
+        height, width = picture.shape[:2]
         result = self._look_at(picture)
         found = []
         for detection in result.detections:
             box = detection.bounding_box
             x0, y0 = box.origin_x, box.origin_y
-            found.append((float(detection.categories[0].score), (x0, y0, x0 + box.width, y0 + box.height)))
+            points = tuple((float(point.x) * width, float(point.y) * height) for point in detection.keypoints)
+            score = float(detection.categories[0].score)
+            found.append((score, (x0, y0, x0 + box.width, y0 + box.height), points))
         return found
 
 

@@ -1,9 +1,9 @@
 """XNeMoPipeline: portrait + MotionClip -> frames, by diffusion (X-NeMo section 3) or by the GAN head at once.
 
 What depends on the clip alone (motion tokens) and on the portrait alone (reference keys and values, its own motion) is
-computed once. Frames leave in order while later ones are still being denoised, so that memory does not grow with the
-clip: see `animator.windows`. How a clip is sampled has a name, see `animator.sampler`; what happens at a step is in
-`animator.sampling`.
+computed once. How the motion reaches the denoiser is the control's affair, see `animator.controls`. Frames leave in
+order while later ones are still being denoised, so that memory does not grow with the clip: see `animator.windows`. How
+a clip is sampled has a name, see `animator.sampler`; what happens at a step is in `animator.sampling`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
-from animator.conditions import IN_PLACE, image_token, motion_tokens, own_motion
+from animator.conditions import IN_PLACE, image_token
+from animator.controls.control import Control, Driving, Reading, Setting
+from animator.controls.motion_attention import MotionAttention
 from animator.decoding import choose_decoder, decode_stream
-from animator.driving import encode_crops, encode_video
+from animator.driving import encode_crops
 from animator.errors import XNeMoError
 from animator.face import FaceDetector, PortraitCrop
-from animator.files import sha256_of
 from animator.guidance import GuidedDenoiser, PortraitConditions
 from animator.image import resize
+from animator.models.attention import ReferenceKeyValues
 from animator.models.autoencoder import downsampling, encode_images
 from animator.models.deep_cache import DeepCache
 from animator.models.gan_head import GanHead
@@ -58,7 +60,7 @@ class XNeMoPipeline(DiffusionPipeline):
     """Portrait animation by motion latents.
 
     Args:
-        motion_encoder: face crops -> motion latents -> motion tokens.
+        motion_encoder: face crops -> motion latents -> motion tokens; may be missing where a control needs none.
         reference_net: portrait latents -> appearance features; with `unet`, `vae` and `scheduler` the diffusion
             renderer. All four may be missing where only the GAN head was trained.
         unet: the denoiser.
@@ -68,6 +70,8 @@ class XNeMoPipeline(DiffusionPipeline):
         image_encoder: CLIP's vision tower; without it the image token is zero.
         feature_extractor: its preprocessing.
         tiny_vae: a small decoder of the same latents (TAESD and its kin), for samplers that ask for it.
+        control: how the driving motion reaches the denoiser, a network of `animator.controls`; without one it does so
+            by motion tokens, X-NeMo's way.
         image_size: side of the portrait and the result in pixels, unless a call says otherwise.
         default_renderer: "diffusion" or "gan": what gives the better video with these weights.
     """
@@ -75,6 +79,7 @@ class XNeMoPipeline(DiffusionPipeline):
     # The order in which models come to the device, each sending the one before away: `offload_by_model`.
     model_cpu_offload_seq: ClassVar[str] = "motion_encoder->image_encoder->vae->reference_net->unet"
     _optional_components: ClassVar[list[str]] = [
+        "motion_encoder",
         "reference_net",
         "unet",
         "vae",
@@ -83,11 +88,12 @@ class XNeMoPipeline(DiffusionPipeline):
         "image_encoder",
         "feature_extractor",
         "tiny_vae",
+        "control",
     ]
 
     def __init__(
         self,
-        motion_encoder: MotionEncoder,
+        motion_encoder: MotionEncoder | None = None,
         reference_net: ReferenceNet | None = None,
         unet: MotionUNet | None = None,
         vae: AutoencoderKL | AutoencoderKLTemporalDecoder | None = None,
@@ -96,6 +102,7 @@ class XNeMoPipeline(DiffusionPipeline):
         image_encoder: CLIPVisionModelWithProjection | None = None,
         feature_extractor: BaseImageProcessor | None = None,
         tiny_vae: AutoencoderTiny | None = None,
+        control: Control | None = None,
         image_size: int = 512,
         default_renderer: str = "diffusion",
     ) -> None:
@@ -110,13 +117,24 @@ class XNeMoPipeline(DiffusionPipeline):
             image_encoder=image_encoder,
             feature_extractor=feature_extractor,
             tiny_vae=tiny_vae,
+            control=control,
         )
         self.register_to_config(image_size=image_size, default_renderer=default_renderer)
 
     @property
     def encoder_id(self) -> str:
-        """Id of the motion encoder; only its own MotionClips can be rendered."""
-        return encoder_id(self.motion_encoder)
+        """Id of the motion encoder; only its own MotionClips can be rendered.
+
+        Raises:
+            XNeMoError: these weights have none.
+        """
+        return encoder_id(self._encoder().encoder)
+
+    @property
+    def face_size(self) -> int:
+        """Side of the crop of a portrait's face, which a motion encoder reads, in pixels."""
+        side = self.config.image_size if self.motion_encoder is None else self.motion_encoder.config.image_size
+        return int(side)
 
     @property
     def execution_device(self) -> torch.device:
@@ -134,6 +152,26 @@ class XNeMoPipeline(DiffusionPipeline):
     ) -> MotionClip:
         """Distil a driving video into its motion (section 3.2), in two passes that keep no pictures.
 
+        Args: as in `read_driving`.
+        Returns:
+            One latent and one f_rts triplet, relative to the first frame, for every frame of the video.
+        Raises:
+            XNeMoError: the video cannot be read, the face is not found, or these weights have no motion encoder.
+        """
+        return self._read(self._encoder(), video, detector, select=select, max_gap=max_gap, preprocessing=preprocessing)
+
+    @torch.no_grad()
+    def read_driving(
+        self,
+        video: str | Path | VideoReader,
+        select: str | int = "largest",
+        max_gap: int | None = None,
+        detector: FaceDetector | None = None,
+        preprocessing: str = "tracked",
+        best_frame: int | None = None,
+    ) -> Any:
+        """Read what these weights take from a driving video: its motion latents, or what their control takes.
+
         Args:
             video: a video file, or an open reader.
             select: which of several faces, see `animator.face.select_face`.
@@ -142,34 +180,23 @@ class XNeMoPipeline(DiffusionPipeline):
             detector: used if given.
             preprocessing: "tracked", this project's, or "release", the published inference code's: the left square of
                 the first 500 frames and no choice of faces, see `animator.release_preprocessing`.
+            best_frame: frame whose head has the portrait's pose, where driving pictures are laid on the portrait; None:
+                found by landmarks.
         Returns:
-            One latent and one f_rts triplet, relative to the first frame, for every frame of the video.
+            A driving for `__call__` and `stream`, see `animator.controls.control.Driving`.
         Raises:
             XNeMoError: the video cannot be read, or the face is not found.
         """
+        how = {"select": select, "max_gap": max_gap, "preprocessing": preprocessing, "best_frame": best_frame}
+        return self._read(self._control(), video, detector, **how)
+
+    def _read(
+        self, control: Control, video: str | Path | VideoReader, detector: FaceDetector | None, **how: Any
+    ) -> Any:
         with ExitStack() as stack:
             reader = video if isinstance(video, VideoReader) else stack.enter_context(VideoReader(video))
             finder = detector or stack.enter_context(FaceDetector())
-            latents, track = encode_video(
-                self.motion_encoder,
-                reader,
-                finder,
-                select,
-                max_gap,
-                preprocessing,
-                self._execution_device,
-                self.progress_bar,
-            )
-            x0, y0, x1, y1 = (int(value) for value in track.crop_boxes[0])
-            return MotionClip(
-                latents=latents,
-                boxes=torch.from_numpy(track.rts()),
-                fps=reader.info.fps,
-                encoder_id=self.encoder_id,
-                source=reader.info.path.name,
-                source_sha256=sha256_of(reader.info.path),
-                crop=(x0, y0, x1 - x0, y1 - y0),
-            )
+            return control.read(reader, Reading(finder, self._execution_device, self.progress_bar, **how))
 
     @torch.no_grad()
     def encode_motion_crops(self, crops: Iterable[Picture], fps: float = 25.0) -> MotionClip:
@@ -184,14 +211,14 @@ class XNeMoPipeline(DiffusionPipeline):
         Raises:
             XNeMoError: no crops, or something that is no picture.
         """
-        latents = encode_crops(self.motion_encoder, crops, self._execution_device)
+        latents = encode_crops(self._encoder().encoder, crops, self._execution_device)
         return MotionClip(latents, torch.tensor(IN_PLACE).repeat(len(latents), 1), fps, self.encoder_id)
 
     @torch.no_grad()
     def __call__(
         self,
         portrait: Portrait,
-        motion: MotionClip,
+        motion: Driving,
         *,
         sampler: str | SamplerConfig = "paper",
         reference_face: Picture | None = None,
@@ -217,7 +244,7 @@ class XNeMoPipeline(DiffusionPipeline):
 
         Args:
             portrait: a picture with a face, a crop, or the two pictures of `animator.portrait`.
-            motion: the driving motion, of this pipeline's encoder.
+            motion: what drives: a MotionClip of this pipeline's encoder, or what `read_driving` gives.
             sampler: "paper", "release", "fast", or settings of one's own (`animator.sampler.load_sampler` and
                 `dataclasses.replace`). With "paper" and "fast", memory does not grow with the clip. With "release" it
                 does, as its windows form a loop: the latents of all frames live from the first step to the last.
@@ -274,7 +301,7 @@ class XNeMoPipeline(DiffusionPipeline):
         return XNeMoPipelineOutput(frames=torch.cat(latents)[None])
 
     @torch.no_grad()
-    def stream(self, portrait: Portrait, motion: MotionClip, **options: Any) -> Iterator[Frames]:
+    def stream(self, portrait: Portrait, motion: Driving, **options: Any) -> Iterator[Frames]:
         """Animate a portrait and yield frames in order as soon as they are done; memory does not grow with the clip.
 
         (With `sampler="release"` it does grow, by the latents, and all frames are done at the end.)
@@ -290,7 +317,7 @@ class XNeMoPipeline(DiffusionPipeline):
         yield from self._frames(portrait, motion, Request(**options))
 
     @torch.no_grad()
-    def stream_latents(self, portrait: Portrait, motion: MotionClip, **options: Any) -> Iterator[Tensor]:
+    def stream_latents(self, portrait: Portrait, motion: Driving, **options: Any) -> Iterator[Tensor]:
         """As `stream`, but yield latents as the denoiser has them, (n, channels, h, w)."""
         yield from self._latents(portrait, motion, Request(**options).without_decoding())
 
@@ -312,7 +339,7 @@ class XNeMoPipeline(DiffusionPipeline):
     def stream_preview(
         self,
         portrait: Portrait,
-        motion: MotionClip,
+        motion: Driving,
         *,
         reference_face: Picture | None = None,
         select: str | int = "largest",
@@ -326,10 +353,10 @@ class XNeMoPipeline(DiffusionPipeline):
         Raises:
             XNeMoError: the motion comes from another encoder; no face; these weights have no GAN head.
         """
-        self._check_motion(motion)
+        clip = self._encoder().check(motion)
         preview = self.preview_of(portrait, reference_face=reference_face, select=select, detector=detector)
         with self.progress_bar(total=len(motion)) as bar:
-            yield from draw_frames(preview, motion, bar.update)
+            yield from draw_frames(preview, clip, bar.update)
 
     @torch.no_grad()
     def preview_of(
@@ -349,7 +376,7 @@ class XNeMoPipeline(DiffusionPipeline):
         self._require("GAN head", self.gan_head)
         side = self.config.image_size
         request = Request(reference_face=reference_face, select=select, detector=detector)
-        pictures = request.pictures(portrait, (side, side), self.motion_encoder.config.image_size)
+        pictures = request.pictures(portrait, (side, side), self.face_size)
         return Preview(self.gan_head, self.motion_encoder, pictures, side, self._execution_device)
 
     def portrait_conditions(
@@ -365,17 +392,23 @@ class XNeMoPipeline(DiffusionPipeline):
         device, dtype = self._execution_device, self.unet.dtype
         image = pictures.image if size is None else resize(pictures.image, size)
         latents = encode_images(self.vae, from_uint8(image[None], device)).to(dtype)
-        if self.image_encoder is None:
+        control = self._control()
+        if control.prompt is not None:
+            embeds = control.prompt.to(device, dtype)
+        elif self.image_encoder is None:
             embeds = torch.zeros(1, 1, self.unet.config.cross_attention_dim, device=device, dtype=dtype)
         else:
             embeds = image_token(self.image_encoder, self.feature_extractor, pictures.image, device).to(dtype)
-        features = self.reference_net(latents, embeds)
-        if rounding is not None:
-            features = features.rounded(rounding)
-        own = own_motion(self.motion_encoder, pictures.face, device).to(dtype)
-        return PortraitConditions(self.unet.project_reference(features), embeds, own, latents)
+        negative = torch.zeros_like(embeds) if control.prompt is None else embeds
 
-    def _frames(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Frames]:
+        def reference(timestep: Tensor | int) -> ReferenceKeyValues:
+            features = self.reference_net(latents, embeds, timestep)
+            return self.unet.project_reference(features if rounding is None else features.rounded(rounding))
+
+        known = reference if control.reference_every_step else reference(0)
+        return PortraitConditions(known, embeds, negative, latents)
+
+    def _frames(self, portrait: Portrait, motion: Driving, request: Request) -> Iterator[Frames]:
         self._require_diffusion()
         sampler = request.settle(self.unet.config.max_frames)
         decoder = choose_decoder(self.vae, self.tiny_vae, sampler.decoder)
@@ -383,8 +416,9 @@ class XNeMoPipeline(DiffusionPipeline):
         for images in decode_stream(decoder, latents, sampler.decode_chunk, sampler.decode_overlap):
             yield to_uint8(images, truncate=sampler.pixels == "truncate")
 
-    def _latents(self, portrait: Portrait, motion: MotionClip, request: Request) -> Iterator[Tensor]:
-        self._check_motion(motion)
+    def _latents(self, portrait: Portrait, motion: Driving, request: Request) -> Iterator[Tensor]:
+        control = self._control()
+        control.check(motion)
         self._require_diffusion()
         sampler = request.settle(self.unet.config.max_frames)
         device, factor = self._execution_device, downsampling(self.vae)
@@ -395,11 +429,11 @@ class XNeMoPipeline(DiffusionPipeline):
         solvers = Solvers(build_solver(self.scheduler, sampler, device))
         cache = self._deep_cache(sampler)
 
-        pictures = request.pictures(portrait, (width, height), self.motion_encoder.config.image_size)
+        pictures = request.pictures(portrait, (width, height), self.face_size)
         rounding = torch.float16 if sampler.reference_precision == "float16" else None
         conditions = self.portrait_conditions(pictures, rounding, (width, height))
-        boxes = motion.boxes if sampler.f_rts == "driving" else torch.tensor(IN_PLACE).expand_as(motion.boxes)
-        tokens = motion_tokens(self.motion_encoder, motion.latents, boxes, device).to(self.unet.dtype)
+        setting = Setting(pictures, width, height, sampler, request.detector, device, self.unet.dtype)
+        prepared = control.prepare(motion, setting)
         with self.progress_bar(total=count_predictions(sampler, len(motion))) as bar:
 
             def told(frames: Sequence[int], step: int) -> None:
@@ -409,14 +443,15 @@ class XNeMoPipeline(DiffusionPipeline):
                     request.callback_on_step_end(self, bar.n, int(solvers.scheduler.timesteps[step]), span)
 
             denoising = Denoising(
-                denoiser=GuidedDenoiser(self.unet, conditions, sampler.guidance_scale),
+                denoiser=GuidedDenoiser(self.unet, conditions, prepared, sampler.guidance_scale),
                 solvers=solvers,
-                tokens=tokens,
+                count=len(motion),
                 noise=noise,
                 portrait=under_the_noise(conditions, sampler.initial),
                 told=told,
                 guided=guided_steps(sampler),
                 cache=cache,
+                level=sampler.initial_timestep,
             )
             try:
                 yield from denoising.run(sampler, offsets)
@@ -434,13 +469,17 @@ class XNeMoPipeline(DiffusionPipeline):
             )
         return DeepCache(sampler.deep_cache_levels, sampler.deep_cache_every)
 
-    def _check_motion(self, motion: MotionClip) -> None:
-        ours = self.encoder_id
-        if motion.encoder_id != ours:
+    def _control(self) -> Control:
+        """How the motion reaches the denoiser."""
+        return self._encoder() if self.control is None else self.control
+
+    def _encoder(self) -> MotionAttention:
+        if self.motion_encoder is None:
             raise XNeMoError(
-                f"{motion.source or 'the motion'}: made by motion encoder {motion.encoder_id}, these weights have "
-                f"{ours}; extract the motion again with these weights, or load the weights it was made with"
+                "these weights are driven by pictures and have no motion latents; drive them with a video, or name "
+                "weights that have a motion encoder"
             )
+        return MotionAttention(self.motion_encoder)
 
     def _require_diffusion(self) -> None:
         self._require("diffusion", self.unet, self.reference_net, self.vae, self.scheduler)

@@ -70,14 +70,21 @@ class SamplerConfig:
     )
     initial: str = key(
         "noise",
-        "what denoising starts from: noise alone, or the portrait's latents, blurred (9 x 9, sigma 18), under the "
-        "noise of the first timestep",
-        choices=("noise", "blurred_reference"),
+        "what denoising starts from: noise alone, or the portrait's latents, as they are or blurred (9 x 9, sigma 18), "
+        "under the noise of the first timestep",
+        choices=("noise", "reference", "blurred_reference"),
+    )
+    initial_timestep: int | None = key(
+        None,
+        "timestep whose noise lies over the portrait's latents, where denoising starts from them; null: the first "
+        "step's, where the sampler believes itself to be",
+        minimum=0,
+        maximum=999,
     )
     f_rts: str = key(
         "driving",
         "head placement given to the model: the driving head's (dx, dy, s), or for all frames the portrait's own "
-        "(0, 0, 1), so that it stays in place",
+        "(0, 0, 1), so that it stays in place; only motion latents have one",
         choices=("driving", "reference"),
     )
     loop: bool = key(

@@ -52,17 +52,19 @@ def blurred(latents: Tensor) -> Tensor:
 
 
 def under_the_noise(portrait: PortraitConditions, initial: str) -> Tensor | None:
-    """What lies under the first noise of every frame: the portrait's blurred latents, (1, channels, h, w), or nothing.
+    """What lies under the first noise of every frame: the portrait's latents, (1, channels, h, w), perhaps blurred.
 
     Args:
         portrait: with its latents.
         initial: the sampler's key.
+    Returns:
+        None where the noise is all.
     """
     if initial == "noise":
         return None
     if portrait.latents is None:
-        raise ValueError("a blurred start needs the portrait's latents, which these conditions do not hold")
-    return blurred(portrait.latents)
+        raise ValueError("this start needs the portrait's latents, which these conditions do not hold")
+    return portrait.latents if initial == "reference" else blurred(portrait.latents)
 
 
 @dataclass(frozen=True)
@@ -72,39 +74,44 @@ class Denoising:
     Args:
         denoiser: predicts a window.
         solvers: with timesteps set; see `animator.solvers`.
-        tokens: driving motion of all frames, (T, L, D), in the denoiser's format and place.
+        count: T.
         noise: consecutive frames -> their noise, (n, channels, h, w); asked for each frame once, in order.
         portrait: what lies under the noise at the beginning, see `under_the_noise`.
         told: called with (frames of the window, step) after each prediction.
         guided: steps at which the negative branch of guidance is computed; see `animator.sampler.guided_steps`.
         cache: deep features that windows reuse, if they do; only for windows that stay where they are.
+        level: timestep whose noise lies over `portrait`; None: the first step's.
     """
 
     denoiser: GuidedDenoiser
     solvers: Solvers
-    tokens: Tensor
+    count: int
     noise: Callable[[range], Tensor]
     portrait: Tensor | None
     told: Callable[[Sequence[int], int], None]
     guided: range
     cache: DeepCache | None = None
+    level: int | None = None
 
     def start(self, frames: range) -> Tensor:
         """First latents of some frames, (n, channels, h, w)."""
-        noise, scheduler = self.noise(frames).to(self.tokens.device, self.tokens.dtype), self.solvers.scheduler
+        like, scheduler = self.denoiser.portrait.image_embeds, self.solvers.scheduler
+        noise = self.noise(frames).to(like.device, like.dtype)
         if self.portrait is None:
             return noise * scheduler.init_noise_sigma
-        return scheduler.add_noise(self.portrait.expand_as(noise), noise, scheduler.timesteps[:1])
+        first = scheduler.timesteps[:1]
+        level = first if self.level is None else torch.full_like(first, self.level)
+        return scheduler.add_noise(self.portrait.expand_as(noise), noise, level)
 
     def predict(
         self, latents: Tensor, frames: Sequence[int], step: int, overlap: OverlapFeatures | None = None
     ) -> Tensor:
         """What one window says of its frames at one step: the branches of guidance, (n, 1 or 2, channels, h, w)."""
         guided = step in self.guided
-        timesteps, tokens = self.solvers.scheduler.timesteps, self.tokens[list(frames)]
+        timesteps = self.solvers.scheduler.timesteps
         window, branches = frames[0], (False, True) if guided else (True,)
         deep = None if self.cache is None else self.cache.recall(window, branches, step)
-        predicted = self.denoiser.branches(latents, timesteps[step], tokens, guided, deep, overlap)
+        predicted = self.denoiser.branches(latents, timesteps[step], frames, guided, deep, overlap)
         if self.cache is not None and deep is not None:
             self.cache.keep(window, branches, deep)
             if step + 1 == len(timesteps):
@@ -140,11 +147,12 @@ class Denoising:
             sampler: says which windows there are.
             offsets: first frame of the closed loop at each step; not read for other windows.
         """
-        count = len(self.tokens)
         if sampler.loop:
-            yield closed_loop(count, sampler.window, sampler.overlap, offsets, self.start, self.predict, self.advance)
+            yield closed_loop(
+                self.count, sampler.window, sampler.overlap, offsets, self.start, self.predict, self.advance
+            )
         else:
-            windows = plan_windows(count, sampler.window, sampler.overlap)
+            windows = plan_windows(self.count, sampler.window, sampler.overlap)
             if sampler.overlap_layers == "temporal":
                 overlaps = WindowOverlaps(windows)
                 predict = partial(self.predict_own, overlaps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animator.builders import load_pipeline
+from animator.builders import check_architecture, load_pipeline
 from animator.config import AnimateConfig, FaceConfig, RenderConfig, RuntimeConfig
+from animator.controls.control import Driving
 from animator.errors import XNeMoError
 from animator.face import FaceDetector
 from animator.motion_clip import SUFFIX, MotionClip
@@ -98,13 +99,20 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         marks = Marks("animate", (("portrait", portrait), ("driving", driving)), config.marks)
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf, marks=marks))
         pipeline = load_pipeline(config)
+        if config.animator is not None:
+            check_architecture(pipeline, config.animator)
         chosen_renderer(pipeline, config)
         detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
         pictures = prepare_portrait(pipeline, portrait, config, detector)
+        motion: Driving
         if isinstance(source, MotionClip):
             motion = cut(source, first, stop)
         else:
-            motion = read_part(pipeline, stack.enter_context(source.part(first, stop)), first, config.face, detector)
+            part, face = stack.enter_context(source.part(first, stop)), config.face
+            with counting_from(first, part):
+                motion = pipeline.read_driving(
+                    part, face.select, face.max_gap, detector, face.preprocessing, config.best_frame
+                )
         pipeline.set_progress_bar_config(desc="drawing")
         count, height, width = 0, 0, 0
         for frames in at_model_rate(motion, config.model_fps, lambda clip: render(pipeline, pictures, clip, config)):
@@ -163,8 +171,15 @@ def read_part(
     pipeline: XNeMoPipeline, part: VideoReader, first: int, face: FaceConfig, detector: FaceDetector
 ) -> MotionClip:
     """Read the motion of the part of a video that begins with its frame `first`, as if there were no more of it."""
-    try:
+    with counting_from(first, part):
         return read_motion(pipeline, part, face, detector)
+
+
+@contextmanager
+def counting_from(first: int, part: VideoReader) -> Iterator[None]:
+    """Let errors say that a video's part, which begins with its frame `first`, counts its own frames."""
+    try:
+        yield
     except XNeMoError as error:
         if first == 0:
             raise
@@ -172,7 +187,7 @@ def read_part(
 
 
 def at_model_rate(
-    motion: MotionClip, model_fps: float | None, draw: Callable[[MotionClip], Iterator[NDArray[np.uint8]]]
+    motion: Driving, model_fps: float | None, draw: Callable[[Driving], Iterator[NDArray[np.uint8]]]
 ) -> Iterator[NDArray[np.uint8]]:
     """Draw a clip at the model's frame rate and give it back at its own: frames are repeated or left out.
 
@@ -202,7 +217,7 @@ def prepare_portrait(
 ) -> PortraitPictures:
     """Find the portrait's face and cut the picture to what the pipeline takes."""
     side = pipeline.config.image_size
-    face_side = pipeline.motion_encoder.config.image_size
+    face_side = pipeline.face_size
     try:
         return portrait_pictures(
             portrait,
@@ -221,7 +236,7 @@ def prepare_portrait(
 def render(
     pipeline: XNeMoPipeline,
     pictures: PortraitPictures,
-    motion: MotionClip,
+    motion: Driving,
     config: RenderConfig,
     on_step: StepCallback | None = None,
 ) -> Iterator[NDArray[np.uint8]]:

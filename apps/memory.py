@@ -76,7 +76,8 @@ def estimate_of_size(size: str, dtype: torch.dtype, window: int = 24) -> Estimat
     with torch.device("meta"):
         models = build_animator(config)
         image_encoder = build_image_encoder() if config.image_encoder else None
-    parts = (models.motion_encoder, models.gan_head, models.reference_net, models.unet, models.vae, image_encoder)
+    motion = (models.motion_encoder, models.gan_head) if models.control is None else (models.control,)
+    parts = (*motion, models.reference_net, models.unet, models.vae, image_encoder)
     parameters = sum(p.numel() for part in parts if part is not None for p in part.parameters())
     bytes_each = torch.finfo(dtype).bits // 8
     finest = config.unet.sample_size**2 * config.unet.block_out_channels[0]

@@ -25,6 +25,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from animator.builders import animator_config
+from animator.controls.motion_attention import MotionTokens
 from animator.guidance import GuidedDenoiser, PortraitConditions
 from animator.model_config import AnimatorConfig
 from animator.models.attention import ReferenceFeatures
@@ -92,14 +93,14 @@ def measure(config: AnimatorConfig, repeats: int) -> dict[str, float]:
     plain = filled(lambda: UNet2DConditionModel(**asdict(config.reference_net)))
     unet = filled(lambda: MotionUNet(**asdict(config.unet)))
     tokens = torch.randn(FRAMES, config.motion_encoder.motion_tokens, config.unet.motion_token_dim)
-    conditions = PortraitConditions(unet.project_reference(features), token, tokens[:1])
-    denoise = GuidedDenoiser(unet, conditions, guidance_scale=4.5)
+    conditions = PortraitConditions(unet.project_reference(features), token, torch.zeros_like(token))
+    denoise = GuidedDenoiser(unet, conditions, MotionTokens(tokens, tokens[:1]), guidance_scale=4.5)
     latents = torch.randn(FRAMES, channels, HEIGHT, WIDTH)
     batch, contexts = latents.repeat(2, 1, 1, 1), token.expand(2 * FRAMES, -1, -1)
 
     runs: dict[str, Callable[[], object]] = {
         UNIT: lambda: plain(batch, 500, contexts),
-        DENOISER: lambda: denoise(latents, torch.tensor(500), tokens),
+        DENOISER: lambda: denoise(latents, torch.tensor(500), range(FRAMES)),
     }
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler
 
+    from animator.controls.control import Control
     from animator.models.discriminator import Discriminator
     from animator.models.gan_head import GanHead
     from animator.models.motion_encoder import MotionEncoder
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnimatorModels:
-    """All networks of one animator; `vae` is None where no autoencoder has been trained."""
+    """All networks of one animator.
+
+    `vae` is None where no autoencoder has been trained, `control` where the motion enters by motion tokens.
+    """
 
     motion_encoder: MotionEncoder
     gan_head: GanHead
@@ -26,3 +30,4 @@ class AnimatorModels:
     unet: MotionUNet
     vae: AutoencoderKL | None
     scheduler: DDIMScheduler
+    control: Control | None = None

@@ -23,7 +23,7 @@ from animator.models.linear import multiply_by_onednn
 
 
 class ReferenceNet(UNet2DConditionModel):
-    """The denoiser's image UNet without its output layers, run once on the clean portrait.
+    """The denoiser's image UNet without its output layers, run on the clean portrait.
 
     Configuration and keys are those of `UNet2DConditionModel` (where `attention_head_dim` is the number of heads),
     so the UNet folder of Stable Diffusion loads as it is, but for `conv_norm_out` and `conv_out`. Parameters behind
@@ -46,17 +46,18 @@ class ReferenceNet(UNet2DConditionModel):
         """Recompute layers in the backward pass (without writing features twice)."""
         super().enable_gradient_checkpointing(gradient_checkpointing_func or checkpoint_keeping(self.written))
 
-    def forward(self, sample: Tensor, image_embeds: Tensor) -> ReferenceFeatures:
-        """Extract appearance features, at timestep 0.
+    def forward(self, sample: Tensor, image_embeds: Tensor, timestep: Tensor | int = 0) -> ReferenceFeatures:
+        """Extract appearance features.
 
         Args:
             sample: clean latents of the portraits, (B, channels, h, w).
             image_embeds: image token of each portrait, (B, 1, cross_attention_dim); zeros where there is no image
                 encoder.
+            timestep: 0, as the portrait is clean; X-Portrait tells the denoiser's.
         Returns:
             The input of each self-attention, path of the transformer block -> (B, N, C).
         """
         features: dict[str, Tensor] = {}
         with self.written.holding(features):
-            super().forward(sample, 0, encoder_hidden_states=image_embeds, return_dict=False)
+            super().forward(sample, timestep, encoder_hidden_states=image_embeds, return_dict=False)
         return ReferenceFeatures(features)

@@ -12,6 +12,8 @@ from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UniPCMultist
 from torch import Tensor, nn
 
 from animator.builders import animator_config, build_pipeline
+from animator.conditions import own_motion
+from animator.controls.motion_attention import MotionTokens
 from animator.errors import XNeMoError
 from animator.guidance import GuidedDenoiser
 from animator.models.deep_cache import DeepCache, DeepFeatures
@@ -61,8 +63,10 @@ class Sweep:
     """Every window at one step before any at the next, with diffusers' scheduler over the whole clip."""
 
     def __init__(self, pipe: XNeMoPipeline, pictures: PortraitPictures, motion: MotionClip) -> None:
-        self.denoise = GuidedDenoiser(pipe.unet, pipe.portrait_conditions(pictures), 4.5)
         self.tokens = pipe.motion_encoder.fuse(motion.latents.double(), motion.boxes.double())
+        self.own = own_motion(pipe.motion_encoder, pictures.face, torch.device("cpu")).double()
+        control = MotionTokens(self.tokens, self.own)
+        self.denoise = GuidedDenoiser(pipe.unet, pipe.portrait_conditions(pictures), control, 4.5)
         self.noise = FrameNoise(0, (4, 16, 16))(range(FRAMES)).double()
 
     def run(self, scheduler: Any, predict: Any) -> Tensor:
@@ -92,7 +96,7 @@ def test_guidance_in_an_interval_is_the_conditional_branch_alone_outside_it(
     plain = replace(sweep.denoise, guidance_scale=1.0)
 
     def predict(latents: Tensor, timestep: Tensor, tokens: Tensor, frames: slice, step: int) -> Tensor:
-        return (sweep.denoise if step in (1, 2) else plain)(latents, timestep, tokens)
+        return (sweep.denoise if step in (1, 2) else plain)(latents, timestep, range(FRAMES)[frames])
 
     ours = sample(pipeline, pictures, motion, guidance_from=0.25, guidance_until=0.75)
     torch.testing.assert_close(ours, sweep.run(ddim(pipeline), predict), atol=1e-7, rtol=1e-7)
@@ -150,7 +154,7 @@ def test_reused_deep_features_are_those_of_the_same_window_and_branch(
         key = (first, conditional)
         if step % 2 == 0:
             table[key] = DeepFeatures(1)
-        embeds, driven, reference = torch.zeros_like(portrait.image_embeds), portrait.motion_tokens[:, None], None
+        embeds, driven, reference = torch.zeros_like(portrait.image_embeds), sweep.own[:, None], None
         if conditional:
             embeds, driven, reference = portrait.image_embeds, tokens[None], portrait.reference
         seen = latents.transpose(0, 1)[None]
@@ -246,7 +250,7 @@ def test_multistep_solvers_are_diffusers_over_the_whole_clip(
     )
     theirs.set_timesteps(4)
     sweep = Sweep(pipeline, pictures, motion)
-    swept = sweep.run(theirs, lambda latents, t, tokens, frames, step: sweep.denoise(latents, t, tokens))
+    swept = sweep.run(theirs, lambda latents, t, tokens, frames, step: sweep.denoise(latents, t, range(FRAMES)[frames]))
     schedule = replace(load_sampler("paper").schedule, timestep_spacing=spacing)
     ours = sample(pipeline, pictures, motion, solver=solver, schedule=schedule)
     # diffusers' solvers compute a step in float32.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from animator.controls.motion_attention import MotionTokens
 from animator.guidance import GuidedDenoiser, PortraitConditions, guidance_scale_of, guide
 from animator.models.motion_unet import MotionUNet
 from tests.animator import tiny
@@ -30,27 +32,32 @@ def portrait(unet: MotionUNet) -> PortraitConditions:
     with torch.no_grad():
         features = tiny.reference_net()(torch.randn(1, 4, 8, 8, generator=generator), embeds)
         reference = unet.project_reference(features)
-    return PortraitConditions(reference, embeds, torch.randn(1, 32, 16, generator=generator))
+    return PortraitConditions(reference, embeds, torch.zeros_like(embeds))
+
+
+@pytest.fixture(scope="module")
+def own() -> Tensor:
+    return torch.randn(1, 32, 16, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def test_negative_branch_has_no_appearance_and_the_portraits_own_motion(
-    unet: MotionUNet, portrait: PortraitConditions
+    unet: MotionUNet, portrait: PortraitConditions, own: Tensor
 ) -> None:
     latents, tokens = torch.randn(3, 4, 8, 8), torch.randn(3, 32, 16)
     step = torch.tensor(400)
-    guided = GuidedDenoiser(unet, portrait, 4.5)(latents, step, tokens)
+    guided = GuidedDenoiser(unet, portrait, MotionTokens(tokens, own), 4.5)(latents, step, range(3))
     sample = latents.transpose(0, 1)[None]
     conditional = unet(sample, step, portrait.image_embeds, tokens[None], portrait.reference)
-    own = portrait.motion_tokens[:, None].expand(-1, 3, -1, -1)
-    negative = unet(sample, step, torch.zeros(1, 1, 8), own, reference=None)
+    still = own[:, None].expand(-1, 3, -1, -1)
+    negative = unet(sample, step, torch.zeros(1, 1, 8), still, reference=None)
     expected = (4.5 * conditional - 3.5 * negative)[0].transpose(0, 1)
     torch.testing.assert_close(guided, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_scale_one_is_the_conditional_prediction(unet: MotionUNet, portrait: PortraitConditions) -> None:
+def test_scale_one_is_the_conditional_prediction(unet: MotionUNet, portrait: PortraitConditions, own: Tensor) -> None:
     latents, tokens = torch.randn(3, 4, 8, 8), torch.randn(3, 32, 16)
-    unguided = GuidedDenoiser(unet, portrait, 1.0)(latents, torch.tensor(400), tokens)
+    unguided = GuidedDenoiser(unet, portrait, MotionTokens(tokens, own), 1.0)(latents, torch.tensor(400), range(3))
     conditional = unet(latents.transpose(0, 1)[None], 400, portrait.image_embeds, tokens[None], portrait.reference)
     torch.testing.assert_close(unguided, conditional[0].transpose(0, 1))

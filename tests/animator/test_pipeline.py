@@ -16,6 +16,8 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from animator.builders import animator_config, build_animator, build_pipeline
+from animator.conditions import own_motion
+from animator.controls.motion_attention import MotionTokens
 from animator.errors import XNeMoError
 from animator.face import FaceDetector
 from animator.guidance import GuidedDenoiser
@@ -77,15 +79,16 @@ def test_streamed_windows_equal_denoising_the_whole_clip_step_by_step(
         pictures, motion, num_inference_steps=STEPS, window=8, overlap=2, seed=1, output_type="latent"
     ).frames
     with torch.no_grad():
-        denoise = GuidedDenoiser(pipeline.unet, pipeline.portrait_conditions(pictures), 4.5)
         tokens = pipeline.motion_encoder.fuse(motion.latents, motion.boxes)
+        control = MotionTokens(tokens, own_motion(pipeline.motion_encoder, pictures.face, torch.device("cpu")))
+        denoise = GuidedDenoiser(pipeline.unet, pipeline.portrait_conditions(pictures), control, 4.5)
         latents = FrameNoise(1, (4, 16, 16))(range(20))
         pipeline.scheduler.set_timesteps(STEPS)
         for timestep in pipeline.scheduler.timesteps:
             total, votes = torch.zeros_like(latents), torch.zeros(20, 1, 1, 1)
             for part in plan_windows(20, 8, 2):
                 frames = slice(part.start, part.stop)
-                total[frames] += denoise(latents[frames], timestep, tokens[frames])
+                total[frames] += denoise(latents[frames], timestep, part)
                 votes[frames] += 1
             latents = pipeline.scheduler.step(total / votes, timestep, latents).prev_sample
     assert streamed.shape == (1, 20, 4, 16, 16)
