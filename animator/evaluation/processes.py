@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -47,15 +46,22 @@ def processes(
 
 
 def ending(work: Callable[..., Result]) -> Callable[..., Result]:
-    """The same work, at whose termination the process ends, which a pool's would survive to take up the next."""
+    """The same work, but none at all in a process that was told to end: a pool's would take up the next that waits."""
     return partial(_work, work)
 
 
+_ended = False
+
+
 def _work(work: Callable[..., Any], *arguments: Any) -> Any:
+    global _ended
+    if _ended:
+        raise SystemExit
     try:
         return work(*arguments)
     except SystemExit:
-        os._exit(1)
+        _ended = True
+        raise
 
 
 def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write_slowly(path: Path) -> None:
 
 
 def die(_: int) -> None:
-    raise SystemExit
+    os._exit(1)
 
 
 def test_interrupted_work_ends_at_once_and_cleans_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
