@@ -14,9 +14,10 @@ from apps.viewer.parts import sidebar
 from apps.viewer.restore import restore
 from apps.viewer.session import current, write_address
 from apps.viewer.theme import STYLE
-from apps.viewer.warm import warm_up
+from apps.viewer.warm import are_warm, slow_imports, warm_up
 
 STATIC = Path(__file__).resolve().parent / "static"
+FIRST = "start"  # the page that does without torch, and so is there at once
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Entry:
 
 
 PAGES: dict[str, list[Entry]] = {
-    "": [Entry("start", "Open", ":material/folder_open:")],
+    "": [Entry(FIRST, "Open", ":material/folder_open:")],
     "Look": [
         Entry("timeline", "Timeline", ":material/timeline:"),
         Entry("codebook", "Codebook", ":material/grid_view:"),
@@ -65,13 +66,13 @@ def run() -> None:
                 title=entry.title,
                 icon=entry.icon,
                 url_path=entry.module,
-                default=entry.module == "start",
+                default=entry.module == FIRST,
             )
             for entry in entries
         ]
         for group, entries in PAGES.items()
     }
-    session.scratch["pages"] = {page.url_path or "start": page for pages in groups.values() for page in pages}
+    session.scratch["pages"] = {page.url_path or FIRST: page for pages in groups.values() for page in pages}
     chosen = st.navigation(groups)
     sidebar(session)
     chosen.run()
@@ -84,6 +85,9 @@ def _shown(module: str) -> Callable[[], None]:
     """The page of a module, which is imported when it is shown: each brings libraries that the others do without."""
 
     def show() -> None:
+        if module != FIRST and not are_warm():
+            with st.spinner("Starting the motion model …"):
+                slow_imports()
         importlib.import_module(f"apps.viewer.pages.{module}").page()
 
     show.__name__ = module

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from apps.viewer.server import settings
+from apps.viewer.warm import slow_imports
 
 if TYPE_CHECKING:
     from animator.pipeline import XNeMoPipeline
@@ -28,6 +29,7 @@ PORTRAITS = 8  # prepared portraits that are kept; each is a few MB
 @st.cache_resource(show_spinner="Loading the tokenizer …")
 def tokenizer() -> MotionTokenizer:
     """The motion tokenizer that the settings name."""
+    slow_imports()
     from animator.builders import resolve_device
     from motion_tokenizer.tokenizer import MotionTokenizer
 

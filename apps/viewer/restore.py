@@ -18,7 +18,8 @@ def restore(session: Session) -> None:
     if address.take is None:
         return
     try:
-        session.add(open_named(address.take))
+        with st.spinner("Opening what the address names …"):
+            session.add(open_named(address.take))
     except XNeMoError as error:
         session.notices.append(str(error))
         return

@@ -17,6 +17,7 @@ from animator.errors import XNeMoError
 from apps.viewer import networks
 from apps.viewer.server import settings, started
 from apps.viewer.takes import Take, from_motion, from_tokens
+from apps.viewer.warm import slow_imports
 
 if TYPE_CHECKING:
     from animator.dataset import MotionDataset
@@ -128,6 +129,7 @@ def dataset(folder: Path) -> MotionDataset:
     Raises:
         XNeMoError: it is none, or damaged.
     """
+    slow_imports()
     from animator.dataset import MotionDataset
 
     return MotionDataset.open(folder)
@@ -223,6 +225,7 @@ def open_upload(session: Session, name: str, data: bytes) -> Opened:
 
 def _open_file(path: Path, key: str, name: str, about: dict[str, object]) -> Take:
     """A motion or token file."""
+    slow_imports()
     from animator.motion_clip import MotionClip
     from motion_tokenizer.token_sequence import TokenSequence
 
@@ -238,6 +241,7 @@ def _open_file(path: Path, key: str, name: str, about: dict[str, object]) -> Tak
 
 def _open_video(path: Path, key: str, name: str, shared: bool) -> Take:
     """A video: its motion is read from the face in it."""
+    slow_imports()
     from animator.face import FaceDetector
     from apps.animation import open_video, read_part
 

@@ -1,4 +1,4 @@
-"""The slow imports, made in the background once the first page is there."""
+"""The slow imports: made once, by one thread at a time, in the background while somebody looks at the first page."""
 
 from __future__ import annotations
 
@@ -7,18 +7,45 @@ import threading
 
 import streamlit as st
 
-# What opening a take needs, in the order in which it needs it.
-SLOW = ("torch", "motion_tokenizer.tokenizer", "motion_gpt.weights", "motion_gpt.decoder", "apps.tokens", "altair")
+# What everything but the first page needs. diffusers and transformers load their parts when they are asked for, and
+# break when two threads ask at once: nobody imports from them before all of this is there.
+SLOW = (
+    "torch",
+    "animator.builders",
+    "animator.dataset",
+    "animator.face",
+    "animator.evaluation.probes",
+    "motion_tokenizer.tokenizer",
+    "motion_gpt.weights",
+    "motion_gpt.scoring",
+    "motion_gpt.outpainting",
+    "apps.tokens",
+    "apps.generation",
+    "altair",
+)
+
+_lock = threading.Lock()
+_done = threading.Event()
+
+
+def slow_imports() -> None:
+    """Import what the pages need, or wait until another thread has."""
+    if _done.is_set():
+        return
+    with _lock:
+        for name in SLOW:
+            importlib.import_module(name)
+        _done.set()
+
+
+def are_warm() -> bool:
+    """Whether the slow imports are made."""
+    return _done.is_set()
 
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> threading.Thread:
-    """Begin to import what the other pages need, while somebody looks at the first one; once for the server."""
-    thread = threading.Thread(target=_import, name="warm-up", daemon=True)
+    """Begin the slow imports in the background; once for the server."""
+    thread = threading.Thread(target=slow_imports, name="warm-up", daemon=True)
     thread.start()
     return thread
-
-
-def _import() -> None:
-    for name in SLOW:
-        importlib.import_module(name)
