@@ -124,8 +124,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
-        raise XNeMoError(f"{path}: not weights of a VGG ({str(error).splitlines()[0]})") from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        # What torch says of bytes that are no file of its own helps nobody.
+        raise XNeMoError(f"{path}: not weights of a VGG (it cannot be read: {type(error).__name__})") from error
 
 
 def _fill(conv: nn.Conv2d, state: dict[str, Tensor], names: tuple[str, ...], path: Path) -> None:
