@@ -35,12 +35,12 @@ demo: install
 	$(BIN)/xnemo demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 clean:
 	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache
