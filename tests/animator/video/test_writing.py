@@ -77,5 +77,5 @@ def test_small_pictures_give_the_same_bytes_every_time(tmp_path: Path) -> None:
     for height, width in ((64, 64), (256, 48), (32, 32)):
         noise = np.random.default_rng(0).normal(128, 20, (12, height, width, 3)).cumsum(0) / 4 + 60
         frames = noise.clip(0, 255).astype(np.uint8)
-        digests = {hashlib.sha256(write(tmp_path / "small.mp4", frames).read_bytes()).hexdigest() for _ in range(150)}
+        digests = {hashlib.sha256(write(tmp_path / "small.mp4", frames).read_bytes()).hexdigest() for _ in range(40)}
         assert len(digests) == 1
