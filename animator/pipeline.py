@@ -451,7 +451,6 @@ class XNeMoPipeline(DiffusionPipeline):
                 told=told,
                 guided=guided_steps(sampler),
                 cache=cache,
-                level=sampler.initial_timestep,
             )
             try:
                 yield from denoising.run(sampler, offsets)

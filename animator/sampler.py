@@ -74,13 +74,6 @@ class SamplerConfig:
         "under the noise of the first timestep",
         choices=("noise", "reference", "blurred_reference"),
     )
-    initial_timestep: int | None = key(
-        None,
-        "timestep whose noise lies over the portrait's latents, where denoising starts from them; null: the first "
-        "step's, where the sampler believes itself to be",
-        minimum=0,
-        maximum=999,
-    )
     f_rts: str = key(
         "driving",
         "head placement given to the model: the driving head's (dx, dy, s), or for all frames the portrait's own "

@@ -80,7 +80,6 @@ class Denoising:
         told: called with (frames of the window, step) after each prediction.
         guided: steps at which the negative branch of guidance is computed; see `animator.sampler.guided_steps`.
         cache: deep features that windows reuse, if they do; only for windows that stay where they are.
-        level: timestep whose noise lies over `portrait`; None: the first step's.
     """
 
     denoiser: GuidedDenoiser
@@ -91,7 +90,6 @@ class Denoising:
     told: Callable[[Sequence[int], int], None]
     guided: range
     cache: DeepCache | None = None
-    level: int | None = None
 
     def start(self, frames: range) -> Tensor:
         """First latents of some frames, (n, channels, h, w)."""
@@ -99,9 +97,7 @@ class Denoising:
         noise = self.noise(frames).to(like.device, like.dtype)
         if self.portrait is None:
             return noise * scheduler.init_noise_sigma
-        first = scheduler.timesteps[:1]
-        level = first if self.level is None else torch.full_like(first, self.level)
-        return scheduler.add_noise(self.portrait.expand_as(noise), noise, level)
+        return scheduler.add_noise(self.portrait.expand_as(noise), noise, scheduler.timesteps[:1])
 
     def predict(
         self, latents: Tensor, frames: Sequence[int], step: int, overlap: OverlapFeatures | None = None

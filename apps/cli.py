@@ -51,6 +51,7 @@ VERBS = {
     "evaluate tokenizer": ("evaluate_tokenizer", "measure a motion tokenizer on held-out people, beside baselines"),
     "evaluate generation": ("evaluate_generation", "measure continuations and emotions of a motion generator"),
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),
+    "convert xportrait-release": ("convert_xportrait", "make X-Portrait's released file a folder that weights= takes"),
     "convert to-release": ("convert_to_release", "write the files that the official X-NeMo code loads"),
     "convert base": ("convert_base", "make a Stable Diffusion folder one that training starts from"),
     "verify": ("verify", "say which marks of synthetic media a video carries, and whether they are intact"),

@@ -41,6 +41,19 @@ class ConvertBaseConfig:
 
 
 @dataclass
+class ConvertXPortraitConfig:
+    """Settings of `xnemo convert xportrait-release`."""
+
+    animator: AnimatorConfig = key(AnimatorConfig, "architecture; the released one is xportrait")
+    vae: str | None = key(None, "folder of Stable Diffusion's autoencoder, where the released file holds none")
+    text_encoder: str | None = key(
+        None, "folder of Stable Diffusion's text encoder, where the released file holds none"
+    )
+    dtype: str = key("stored", "number format of the weights; stored leaves each entry as it is", choices=FORMATS)
+    shard_mb: int = key(1000, "largest size of one file of weights, in MB", minimum=1)
+
+
+@dataclass
 class FetchConfig:
     """Settings of `xnemo fetch`; it has none."""
 
@@ -50,6 +63,7 @@ def register() -> None:
     register_root("convert_xnemo_release", ConvertReleaseConfig)
     register_root("convert_to_release", ConvertToReleaseConfig)
     register_root("convert_base", ConvertBaseConfig)
+    register_root("convert_xportrait_release", ConvertXPortraitConfig)
     register_root("fetch", FetchConfig)
 
 

@@ -71,7 +71,7 @@ def write_manifest(
         "computed": computed,
         "overridden": overridden,
     }
-    _write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
 
 
 def write_card(folder: Path) -> None:
@@ -108,7 +108,7 @@ def write_layout(folder: Path, layout: Mapping[str, list[str]], extras: dict[str
         layout: name of a released file -> its keys, in its order.
         extras: released key -> value.
     """
-    _write_json(folder / LAYOUT, dict(layout))
+    write_json(folder / LAYOUT, dict(layout))
     if extras:
         save_tensors(extras, folder / EXTRAS)
 
@@ -125,5 +125,6 @@ def read_layout(folder: Path) -> tuple[dict[str, list[str]] | None, dict[str, Te
     return read_json(folder / LAYOUT), extras
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a record as people read it."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
