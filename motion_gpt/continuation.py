@@ -33,7 +33,7 @@ DETAIL = 1
 """The purpose, for `item_generator`, of the random numbers that make fine motion."""
 
 RECENT = 250
-"""Frames of the driving that are remembered, 10 s: they tell how rough real motion is."""
+"""Frames of the driving that are remembered, 10 s: they tell how rough real motion is, and what tokens leave out."""
 
 Passage = tuple[Condition, int | None]
 """What a part of the continuation expresses, and its length in tokens; None for no end."""
@@ -46,7 +46,7 @@ class Prefix:
     Attributes:
         tokens: its tokens, (n, levels); n is 0 where nothing is given.
         driving: features of its last frames at the tokenizer's rate, (m, 515), at most `RECENT` of them.
-        decoded: what the decoder makes of its last two frames, (2, 515); (0, 515) where nothing is given.
+        decoded: what the decoder makes of them, (n, 515), with up to three frames less at the start.
         stream: a decoder that has heard the tokens. It stays as it is: continuations fork it.
     """
 
@@ -77,7 +77,7 @@ def read_prefix(tokenizer: MotionTokenizer, driving: MotionClip) -> Prefix:
     return Prefix(
         tokens=sequence.tokens,
         driving=to_features(motion.latents[-RECENT:], motion.boxes[-RECENT:]),
-        decoded=to_features(latents[-2:], boxes[-2:]),
+        decoded=to_features(latents[-RECENT:], boxes[-RECENT:]),
         stream=stream,
     )
 
@@ -121,7 +121,7 @@ class Continuation:
         self._rate: RateChange | None = None
         if len(prefix.tokens):
             # What the detail goes on from needs no fade.
-            decoded = prefix.decoded if detail is None else prefix.decoded + detail.before
+            decoded = prefix.decoded[-2:] if detail is None else prefix.decoded[-2:] + detail.before
             self._join = Seam(prefix.driving[-2:], decoded, seam)
             self._rate = RateChange(prefix.driving[-1], tokenizer.fps, fps or tokenizer.fps)
         elif fps is not None and rate_ratio(fps, tokenizer.fps) != 1:
@@ -152,7 +152,7 @@ def begin_continuation(
     detail = None
     if settings.detail and settings.temperature and decoder.detail.components:
         random = item_generator(item.seed, item.candidate, DETAIL)
-        before = prefix.driving[-2:] - prefix.decoded if len(prefix.tokens) else None
+        before = prefix.driving[-len(prefix.decoded) :] - prefix.decoded if len(prefix.tokens) else None
         detail = decoder.detail.stream(before, random, settings.detail)
     return Continuation(tokenizer, prefix, seam, fps, detail)
 

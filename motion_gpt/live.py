@@ -119,7 +119,7 @@ class _Grid:
         if len(token) == 0:
             return
         latents, boxes = self._stream.push_tokens(token)
-        self._decoded = to_features(latents[-2:], boxes[-2:])
+        self._decoded = torch.cat([self._decoded, to_features(latents, boxes)])[-RECENT:]
         tokens = torch.cat([self._tokens, token])
         # The network's window slides by whole strides; without what lies before it, it slides at the same places.
         self._tokens = tokens[window_start(len(tokens), self._capacity) :].clone()

@@ -28,7 +28,9 @@ def load_gpt(folder: str | Path | None = None, tokenizer: MotionTokenizer | None
     """
     path = find_gpt(folder)
     try:
-        model, report = MotionGpt.from_pretrained(path, local_files_only=True, output_loading_info=True)
+        model, report = MotionGpt.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
         wrong: dict[str, Any] = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         for kind, names in wrong.items():
             if names:

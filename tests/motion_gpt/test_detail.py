@@ -73,7 +73,21 @@ def test_it_goes_on_from_what_was_left_out_and_fades_without_noise(detail: Motio
     assert float(drawn[-1].norm()) < 0.05 * float(before.norm())
 
 
+def test_what_a_clip_always_leaves_out_is_held() -> None:
+    detail = MotionDetail(K)
+    own = torch.linspace(-3, 3, FEATURES)
+    clips = [fine_motion(400, seed) + (-1) ** seed * own for seed in range(6)]
+    detail.fit(clips)
+    # Such a mean is known after few frames, and nothing is known where no clip differs from another.
+    assert 0 < float(detail.doubt[0]) < 10
+    drawn = detail.stream(clips[0][:200], item_generator(0), 1.0).draw(2000)
+    torch.testing.assert_close(drawn.mean(dim=0), own, atol=0.3, rtol=0)
+    quiet = MotionDetail(K)
+    quiet.fit([fine_motion(400, seed) for seed in range(6)])
+    assert float(quiet.doubt[0]) > 100
+
+
 def test_fresh_it_is_nothing() -> None:
     fresh = MotionDetail(K)
-    assert not fresh.stream(torch.ones(2, FEATURES), item_generator(0), 1.0).draw(5).any()
+    assert float(fresh.stream(torch.ones(2, FEATURES), item_generator(0), 1.0).draw(5).abs().max()) < 1e-6
     assert not list(MotionDetail(0).state_dict())
