@@ -64,7 +64,11 @@ def suggest(session: Session, take: Take, place: int, portrait: Path) -> list[Su
 
         tokenizer = networks.tokenizer()
         tokens = take.tokens.tokens
-        found = alternatives(networks.generator(), tokens, place, Condition(), SHOWN)[:SHOWN]
+        found = alternatives(networks.generator(), tokens, place, Condition(), SHOWN)
+        if all(each.code != int(tokens[place, 0]) for each in found[:SHOWN]):
+            # The one that is there stays in sight, to be compared with.
+            found = found[: SHOWN - 1] + [each for each in found if each.code == int(tokens[place, 0])]
+        found = found[:SHOWN]
         start, stop = token_frames(take, tokenizer.frames_per_token)[place]
         latents, boxes = [], []
         for each in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import streamlit as st
 import torch
 
@@ -19,7 +20,9 @@ from apps.viewer.timeline import show_timeline
 from motion_tokenizer.editing import Delete, Edit, Insert, Lock, Repeat, Replace, Swap, TokenKind, describe
 
 STILL_WIDTH = 224  # pixels
-SMALL_WIDTH = 112
+SMALL_WIDTH = 88
+CHIPS = 8  # codes of the selection that are shown
+AROUND = 2.0  # seconds that are played on each side of the cursor
 
 
 def page() -> None:
@@ -42,11 +45,17 @@ def _editor() -> None:
     locked = table.history.table[clip].locked.nonzero()[:, 0].tolist()
     difference = table.history.difference(clip)
     changed = sorted({*difference.changed, *difference.new, *difference.moved})
-    show_timeline(session, take, ("frames", "tokens", "surprise"), locked, changed, key="edit-timeline")
+    lanes = ["tokens", "surprise"]
+    if take.tokens is table.originals[clip].tokens:
+        # Of an edited take all pictures would have to be drawn again after every click.
+        lanes.insert(0, "frames")
+    show_timeline(session, take, lanes, locked, changed, key="edit-timeline")
     _bar(session, take, table)
+    start, stop = selected(session, take)
+    chosen = _choice(take, start, stop)
     left, right = st.columns([3, 2], gap="large")
     with left, errors_in_words():
-        _operations(session, take, table, clip)
+        OPERATIONS[chosen](session, take, table, clip, start, stop)
     with right, errors_in_words():
         _pictures(session, take, table, clip)
 
@@ -73,7 +82,7 @@ def _bar(session: Session, take: Take, table: EditTable) -> None:
             "gone": len(difference.gone),
         }
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        st.caption(f"Beside the original: {told} tokens." if told else "As it was opened.", width="content")
+        st.caption(f"Tokens beside the original: {told}" if told else "as it was opened", width="content")
         if history.done:
             with st.popover(f"History ({history.done})", icon=":material/history:"):
                 for number, edit in enumerate(history.edits[: history.done], 1):
@@ -90,22 +99,21 @@ def selected(session: Session, take: Take) -> tuple[int, int]:
     return place, place + 1
 
 
-def _operations(session: Session, take: Take, table: EditTable, clip: int) -> None:
-    start, stop = selected(session, take)
-    named = f"token {start}" if stop == start + 1 else f"tokens {start} to {stop - 1}"
-    chips = " ".join(chip(int(code)) for code in take.tokens.tokens[start : min(stop, start + 12), 0])
-    text(f"**{named.capitalize()}** {chips}{' …' if stop - start > 12 else ''}")
-    controls: dict[str, Callable[[Session, Take, EditTable, int, int, int], None]] = {
-        "Replace": _replace,
-        "Draw anew": _draw_anew,
-        "Insert": _insert,
-        "Repeat": _repeat,
-        "Swap": _swap,
-        "Lock": _lock,
-        "Delete": _delete,
-    }
-    chosen = st.segmented_control("What to do", list(controls), default="Replace", key="edit-what", required=True)
-    controls[chosen or "Replace"](session, take, table, clip, start, stop)
+def _choice(take: Take, start: int, stop: int) -> str:
+    """What shall become of the selection."""
+    named = f"Token {start}" if stop == start + 1 else f"Tokens {start} to {stop - 1}"
+    chips = " ".join(chip(int(code)) for code in take.tokens.tokens[start : min(stop, start + CHIPS), 0])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        chosen = st.segmented_control(
+            "What to do",
+            list(OPERATIONS),
+            default="Replace",
+            key="edit-what",
+            required=True,
+            label_visibility="collapsed",
+        )
+        text(f"**{named}** {chips}{' …' if stop - start > CHIPS else ''}")
+    return chosen or "Replace"
 
 
 def _make(session: Session, table: EditTable, edit: Edit) -> None:
@@ -119,8 +127,8 @@ def _replace(session: Session, take: Take, table: EditTable, clip: int, start: i
     kind = TokenKind.of(networks.tokenizer())
     if stop == start + 1:
         st.caption(
-            "What could stand here, likeliest first: the share counts the tokens before and after it among these "
-            "codes, the one in brackets those before it alone, among all codes."
+            "What could stand here: how well it fits between the tokens on both sides, among these codes, and in "
+            "brackets how likely the generator held it before it saw what follows, among all codes."
         )
         found = suggest(session, take, start, stills.portrait_of(session, take))
         for column, each in zip(st.columns(len(found)), found, strict=True):
@@ -204,6 +212,7 @@ def _draw_anew(session: Session, take: Take, table: EditTable, clip: int, start:
                 help="Locked tokens stay in any case; the generator takes them into account on both sides.",
             )
             emotion = st.selectbox("Emotion", ["as it comes", *EMOTIONS])
+        with st.container(horizontal=True, vertical_alignment="bottom"):
             temperature = st.number_input("Temperature", 0.0, 2.0, 1.0, 0.1, help="More is more varied; 0 is safest.")
             seed = st.number_input("Seed", 0, 2**31, 0, help="Another seed, other draws; the same seed, the same ones.")
         wanted = st.form_submit_button("Draw 4 candidates", icon=":material/casino:", type="primary")
@@ -222,7 +231,7 @@ def _draw_anew(session: Session, take: Take, table: EditTable, clip: int, start:
         return
     for number, each in enumerate(candidates):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.image(list(each.pictures), width=SMALL_WIDTH)
+            st.image(np.concatenate(list(each.pictures), axis=1), width=SMALL_WIDTH * len(each.pictures))
             share = each.resampled.probability
             fits = "" if share is None else f"**{share:.0%}** of the weight of all draws  \n"
             st.markdown(
@@ -239,17 +248,35 @@ def _pictures(session: Session, take: Take, table: EditTable, clip: int) -> None
     tokenizer, original = networks.tokenizer(), table.originals[clip]
     portrait = stills.portrait_of(session, take)
     motion = shown_motion(take, tokenizer)
-    with st.container(horizontal=True):
-        if original.tokens is not take.tokens:
-            before = stills.draw(portrait, shown_motion(original, tokenizer), [session.cursor])[0]
-            st.image(before, width=STILL_WIDTH, caption="as it was opened")
-        now = stills.draw(portrait, motion, [session.cursor])[0]
-        st.image(now, width=STILL_WIDTH, caption=f"frame {session.cursor} now")
+    now = stills.draw(portrait, motion, [session.cursor])[0]
+    if original.tokens is take.tokens:
+        st.image(now, width=STILL_WIDTH, caption=f"frame {session.cursor}")
+    else:
+        before, after = st.columns(2)
+        with before:
+            # Through its tokens too: what differs is then what the edits did.
+            drawn = stills.draw(portrait, tokenizer.decode(original.tokens), [session.cursor])[0]
+            st.image(drawn, width="stretch", caption="before the edits")
+        with after:
+            st.image(now, width="stretch", caption=f"frame {session.cursor} now")
     with st.container(horizontal=True):
         render_button(session, take.name, motion, portrait, "render-edit")
-        if st.button("Play", icon=":material/play_arrow:", help="A quick look at the whole clip, small"):
+        if st.button("Play", icon=":material/play_arrow:", help="A quick look at what is around the cursor"):
+            around = round(AROUND * motion.fps)
+            part = motion[max(0, session.cursor - around) : session.cursor + around]
             with st.spinner("Drawing …"):
-                session.scratch["edit-play"] = (fingerprint(take), stills.moving(portrait, motion))
+                session.scratch["edit-play"] = (fingerprint(take), stills.moving(portrait, part))
     about, playing = session.scratch.get("edit-play", (None, b""))
     if about == fingerprint(take):
         st.image(playing, width=STILL_WIDTH)
+
+
+OPERATIONS: dict[str, Callable[[Session, Take, EditTable, int, int, int], None]] = {
+    "Replace": _replace,
+    "Draw anew": _draw_anew,
+    "Insert": _insert,
+    "Repeat": _repeat,
+    "Swap": _swap,
+    "Lock": _lock,
+    "Delete": _delete,
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
@@ -54,8 +56,7 @@ def _files(session: Session, take: Take) -> None:
         file_name(take.name, ".motion.safetensors"),
         motion_file(session, take),
     )
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown("**Video**  \nmp4 with every frame, marked as synthetic")
+    with _row("Video", "mp4 with every frame, marked as synthetic"):
         render_button(session, take.name, shown_motion(take, networks.tokenizer()), portrait, "render-export")
     _contact_sheet(session, take, portrait)
     table = editing.table_of(session, take.key, networks.tokenizer())
@@ -63,7 +64,7 @@ def _files(session: Session, take: Take) -> None:
         st.markdown("##### Its edits")
         _file(
             "History",
-            f"{table.history.done} edits",
+            f"{table.history.done} edit{'s' * (table.history.done > 1)}",
             file_name(take.name, ".edits.json"),
             history_file(session, table),
         )
@@ -79,17 +80,25 @@ def _files(session: Session, take: Take) -> None:
         st.code(replay_command(take, table), language=None, wrap_lines=True)
 
 
+@contextmanager
+def _row(title: str, about: str) -> Iterator[None]:
+    """A thing that can be taken away; its button stands at the right."""
+    with st.container(border=True):
+        words, action = st.columns([5, 2], vertical_alignment="center")
+        words.markdown(f"**{title}**  \n{about}")
+        with action:
+            yield
+
+
 def _file(title: str, about: str, name: str, data: bytes, key: str | None = None) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**  \n{about}")
+    with _row(title, about):
         st.download_button(
             "Save", data, name, "application/octet-stream", key=f"save-{key or title}", icon=":material/download:"
         )
 
 
 def _contact_sheet(session: Session, take: Take, portrait: Path) -> None:
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown("**Contact sheet**  \nframes of the whole clip on one picture")
+    with _row("Contact sheet", "frames of the whole clip on one picture"):
         known = session.scratch.get("sheet")
         if known is not None and known[0] is take.tokens:
             st.download_button("Save", known[1], file_name(take.name, ".png"), "image/png", icon=":material/download:")

@@ -41,10 +41,11 @@ def _collect(session: Session) -> None:
         for column, (number, key) in zip(st.columns(MOST), enumerate(list(keys)), strict=False):
             with column:
                 st.image(key.picture)
-                st.caption(key.name)
-                if st.button("", key=f"drop-{number}", icon=":material/close:", type="tertiary", help="Remove it"):
-                    keys.pop(number)
-                    st.rerun()
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.caption(f"{number + 1}", width="content", help=key.name)
+                    if st.button("", key=f"drop-{number}", icon=":material/close:", type="tertiary", help="Remove it"):
+                        keys.pop(number)
+                        st.rerun()
     with st.expander("Add a frame", icon=":material/add_photo_alternate:", expanded=len(keys) < 2):
         left, right = st.columns(2, gap="large")
         with left, errors_in_words():
