@@ -2,6 +2,7 @@
 # make test     run every test
 # make install  make .venv with the `xnemo` command in it (demo and test do this by themselves)
 # make check    for developers: lint, types, fast tests
+# make fuzz     for developers: 20,000 broken files into every reader; minutes
 # make clean    remove what the targets above made, the environment and the outputs included
 #
 # Python 3.11, 3.12 or 3.13 is needed; name another interpreter with `make install PYTHON=/path/to/python3.12`.
@@ -16,7 +17,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c "$(SUPPORTED)" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: install demo test check clean
+.PHONY: install demo test check fuzz clean
 
 install: $(STAMP)
 
@@ -41,6 +42,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --cases 20000
 
 clean:
 	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache

@@ -29,6 +29,7 @@ from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.pipeline import XNeMoPipeline
 from animator.placement import compile_blocks, offload_by_group, offload_by_model
+from animator.weights_index import check_weights_index
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_WEIGHTS = PRETRAINED / "lite"
@@ -106,9 +107,10 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     if runtime.offload != "none" and device.type == "cpu":
         raise XNeMoError(f"offload={runtime.offload}: keeps weights off the GPU, but device is cpu; leave it out")
     dtype = resolve_dtype(runtime.dtype, device)
+    check_weights_index(folder)
     try:
         with _no_loading_bar():
-            pipeline = XNeMoPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
+            pipeline = XNeMoPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         # diffusers and safetensors report damage by all of these.
         raise XNeMoError(f"{folder}: these weights cannot be loaded: {str(error)[:300]}") from error
@@ -137,7 +139,10 @@ def load_motion_encoder(runtime: RuntimeConfig) -> MotionEncoder:
     device = resolve_device(runtime.device)
     dtype = resolve_dtype(runtime.dtype, device)
     try:
-        encoder = MotionEncoder.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval().to(device)
+        encoder = MotionEncoder.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        encoder = encoder.eval().to(device)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise XNeMoError(f"{folder}: this motion encoder cannot be loaded: {str(error)[:300]}") from error
     return encoder if dtype == torch.float32 else encoder.halve_attention(dtype)
@@ -154,7 +159,9 @@ def load_tiny_decoder(folder: str, dtype: torch.dtype) -> AutoencoderTiny:
         raise XNeMoError(f"{path}: no tiny decoder here (config.json not found); name a folder with tiny_vae=FOLDER")
     try:
         with _no_loading_bar():
-            return AutoencoderTiny.from_pretrained(path, dtype=dtype, local_files_only=True).eval()
+            return AutoencoderTiny.from_pretrained(
+                path, dtype=dtype, local_files_only=True, use_safetensors=True
+            ).eval()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise XNeMoError(f"{path}: this tiny decoder cannot be loaded: {str(error)[:300]}") from error
 

@@ -6,43 +6,23 @@ of Parquet opens, `_dataset.json`, which lists them and has the statistics, and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
-from animator.dataset_format import COLUMNS, INDEX, LABELS, SCHEMA, MotionRecord, from_batch
+from animator.dataset_format import COLUMNS, INDEX, LABELS, MotionRecord, from_batch
+from animator.dataset_index import DatasetIndex, MotionStatistics, Shard, read_index
 from animator.dataset_writer import SplitSummary, write_dataset
 from animator.errors import XNeMoError
 
 __all__ = ["MotionDataset", "MotionRecord", "MotionStatistics", "SplitSummary", "write_dataset"]
 
 _ROWS = 8  # read at once; a row of a minute is 3 MB
-
-
-@dataclass(frozen=True, eq=False)
-class MotionStatistics:
-    """Mean and standard deviation (of the population) of each dimension over all frames of the training split.
-
-    Mirrored copies are left out.
-
-    Attributes:
-        latent_mean, latent_std: of the latents, (512,), float32.
-        box_mean, box_std: of the f_rts triplets, (3,), float32.
-        frames: how many frames they were computed from.
-    """
-
-    latent_mean: Tensor
-    latent_std: Tensor
-    box_mean: Tensor
-    box_std: Tensor
-    frames: int
+# Latents hardly get smaller by compression; a file that claims to hold so many times its size is made to fill memory.
+_MOST_UNPACKED, _SMALL = 100, 64 * 2**20
 
 
 class MotionDataset:
@@ -54,10 +34,10 @@ class MotionDataset:
         fps: frames a second of all of its clips.
     """
 
-    def __init__(self, folder: Path, index: dict[str, Any], labels: pa.Table) -> None:
+    def __init__(self, folder: Path, index: DatasetIndex, labels: pa.Table) -> None:
         self.folder = folder
-        self.encoder_id = str(index["encoder_id"])
-        self.fps = float(index["fps"])
+        self.encoder_id = index.encoder_id
+        self.fps = index.fps
         self._index = index
         self._labels = labels
 
@@ -66,14 +46,15 @@ class MotionDataset:
         """Open a dataset: its index, and the labels of all clips, are read and checked.
 
         Raises:
-            XNeMoError: no dataset is there, it is unfinished or empty, of a newer schema, or a shard is missing,
-                truncated, of another schema or another encoder than the rest; the message names the file.
+            XNeMoError: no dataset is there, it is unfinished or empty, of a newer schema, its index makes no sense or
+                names files outside the folder, or a shard is missing, truncated, of another schema or another encoder
+                than the rest, or would fill the memory; the message names the file.
         """
         folder = Path(folder)
-        index = _read_index(folder)
-        shards = [_shard_labels(folder / shard["file"]) for shard in index["shards"]]
-        for shard, table in zip(index["shards"], shards, strict=True):
-            _check_shard(folder / shard["file"], table, shard["clips"], index["encoder_id"])
+        index = read_index(folder)
+        shards = [_shard_labels(shard) for shard in index.shards]
+        for shard, table in zip(index.shards, shards, strict=True):
+            _check_shard(shard, table, index.encoder_id)
         if sum(map(len, shards)) == 0:
             raise XNeMoError(f"{folder}: the dataset is empty; extract clips into it with xnemo extract")
         return cls(folder, index, pa.concat_tables(shards))
@@ -85,11 +66,9 @@ class MotionDataset:
         Raises:
             XNeMoError: no clip is in the training split.
         """
-        kept = self._index["statistics"]
-        if kept is None:
+        if self._index.statistics is None:
             raise XNeMoError(f"{self.folder}: has no clips for training, so it has no statistics")
-        tensors = {name: torch.tensor(kept[name]) for name in ("latent_mean", "latent_std", "box_mean", "box_std")}
-        return MotionStatistics(**tensors, frames=kept["frames"])
+        return self._index.statistics
 
     def __len__(self) -> int:
         """Number of rows: clips and mirrored copies."""
@@ -107,44 +86,25 @@ class MotionDataset:
         Raises:
             XNeMoError: a shard is damaged or holds what no clip may hold; the message names the file.
         """
-        for shard in self._index["shards"]:
-            if split not in (None, shard["split"]):
+        for shard in self._index.shards:
+            if split not in (None, shard.split):
                 continue
-            path = self.folder / shard["file"]
+            path = shard.path
             try:
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    _check_size(path, file)
                     for batch in file.iter_batches(_ROWS, columns=COLUMNS.names):
                         yield from from_batch(batch, self.folder)
-            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise XNeMoError(f"{path}: damaged: {str(error)[:300]}; extract into a new dataset") from error
 
     def summary(self) -> dict[str, SplitSummary]:
         """How much there is in each split that has clips; mirrored copies are no data and counted apart."""
-        return {name: SplitSummary(**values) for name, values in self._index["splits"].items()}
+        return dict(self._index.splits)
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / INDEX
-    if not folder.is_dir():
-        raise XNeMoError(f"{folder}: no such motion dataset; xnemo extract makes one from a folder of videos")
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if index["schema"] > SCHEMA:
-            raise XNeMoError(f"{path}: dataset schema {index['schema']} is newer than {SCHEMA}; update xnemo")
-        missing = {"encoder_id", "fps", "shards", "splits", "statistics"} - index.keys()
-    except FileNotFoundError as error:
-        raise XNeMoError(
-            f"{folder}: not a motion dataset, or its extraction was interrupted ({INDEX} not found); run xnemo extract "
-            "into it, again if it was interrupted"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise XNeMoError(f"{path}: not the index of a motion dataset ({error})") from error
-    if missing:
-        raise XNeMoError(f"{path}: not the index of a motion dataset (it has no {', '.join(sorted(missing))})")
-    return index
-
-
-def _shard_labels(path: Path) -> pa.Table:
+def _shard_labels(shard: Shard) -> pa.Table:
+    path = shard.path
     if not path.is_file():
         raise XNeMoError(f"{path}: a part of the dataset is missing; bring it back, or extract into a new dataset")
     try:
@@ -152,6 +112,9 @@ def _shard_labels(path: Path) -> pa.Table:
             missing = set(COLUMNS.names) - set(file.schema_arrow.names)
             if missing:
                 raise XNeMoError(f"{path}: of another schema (no column {', '.join(sorted(missing))})")
+            if file.metadata.num_rows != shard.clips:
+                raise _other_dataset(path, file.metadata.num_rows, shard.clips)
+            _check_size(path, file)
             return file.read(list(LABELS))
     except (pa.ArrowException, OSError) as error:
         raise XNeMoError(
@@ -159,9 +122,28 @@ def _shard_labels(path: Path) -> pa.Table:
         ) from error
 
 
-def _check_shard(path: Path, labels: pa.Table, clips: int, encoder_id: str) -> None:
-    if len(labels) != clips:
-        raise XNeMoError(f"{path}: has {len(labels)} clips where {INDEX} says {clips}; it belongs to another dataset")
+def _check_size(path: Path, file: pq.ParquetFile) -> None:
+    """Refuse a file that would unpack to very much more than it is; its own counts are what memory is taken by.
+
+    Raises:
+        XNeMoError: it would.
+    """
+    about = file.metadata
+    columns = [about.row_group(g).column(c) for g in range(about.num_row_groups) for c in range(about.num_columns)]
+    values = sum(column.num_values for column in columns)
+    packed = path.stat().st_size
+    if 4 * values > max(_SMALL, _MOST_UNPACKED * packed) or about.num_rows > packed:
+        raise XNeMoError(f"{path}: claims {values} values in {packed} bytes; that is no motion dataset")
+
+
+def _other_dataset(path: Path, found: int, clips: int) -> XNeMoError:
+    return XNeMoError(f"{path}: has {found} clips where {INDEX} says {clips}; it belongs to another dataset")
+
+
+def _check_shard(shard: Shard, labels: pa.Table, encoder_id: str) -> None:
+    path = shard.path
+    if len(labels) != shard.clips:
+        raise _other_dataset(path, len(labels), shard.clips)
     others = sorted(set(labels["encoder_id"].to_pylist()) - {encoder_id})
     if others:
         raise XNeMoError(

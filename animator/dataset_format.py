@@ -136,11 +136,26 @@ def from_batch(batch: pa.RecordBatch, home: Path) -> Iterator[MotionRecord]:
             emotion=row["emotion"],
             intensity=row["intensity"],
             split=row["split"],
-            audio=None if row["audio"] is None else home / row["audio"],
+            audio=None if row["audio"] is None else inside(home, row["audio"]),
             motion=motion,
             mirrored=row["mirrored"],
             settings=row["settings"],
         )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file that a dataset names, which must lie in its folder.
+
+    Args:
+        folder: the dataset's.
+        name: relative to it, parts separated by "/".
+    Raises:
+        ValueError: an absolute name, one that leads out of the folder, or a link that does.
+    """
+    path = folder / name
+    if "\x00" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} lies outside the dataset")
+    return path
 
 
 def _relative(path: Path | None, home: Path) -> str | None:

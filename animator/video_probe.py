@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MIN_SIDE = 16  # pixels; below that there is no face to find, and decoders pad what they return
 MAX_SIDE = 8192
 MAX_RESAMPLED_RATE = 120  # frames per second that a variable-rate file is laid out on at most
+MAX_SECONDS = 24 * 3600.0  # time stamps beyond that are damaged, or made to fill memory with held pictures
 
 _STANDARD_RATES = (
     *(Fraction(n, 1001) for n in (24000, 30000, 60000, 120000)),
@@ -98,7 +99,8 @@ def probe(path: str | Path) -> Probe:
     prevailing one of the file (120 at most), and pictures are held or left out so that sound stays in step.
 
     Raises:
-        XNeMoError: missing, empty, cut off, not a video, without a picture, smaller than 16 or larger than 8192 px.
+        XNeMoError: missing, empty, cut off, not a video, without a picture, smaller than 16 or larger than 8192 px, or
+            longer than a day.
     """
     path = Path(path)
     check_file(path)
@@ -128,6 +130,9 @@ def probe(path: str | Path) -> Probe:
 
         known = [rate for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate) if rate]
         pts, times = _times(stamps, base, known)
+        seconds = float(times[-1]) + float(last_duration * base)
+        if seconds > MAX_SECONDS:
+            raise XNeMoError(f"{path}: lasts {seconds / 3600:.3g} hours by its time stamps; at most 24 are read")
         rate, order = _lay_out(times, float(base), known, float(last_duration * base))
         turn, rotation = _display_turn(first)
         aspect = stream.sample_aspect_ratio or Fraction(1)

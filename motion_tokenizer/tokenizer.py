@@ -275,7 +275,9 @@ def find_tokenizer(folder: str | Path | None) -> Path:
 
 def _load_model(path: Path) -> MotionVQVAE:
     """Load the networks and insist on every tensor: diffusers fills gaps with random numbers."""
-    model, report = MotionVQVAE.from_pretrained(path, local_files_only=True, output_loading_info=True)
+    model, report = MotionVQVAE.from_pretrained(
+        path, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
     wrong: dict[str, Any] = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     for kind, names in wrong.items():
         if names:

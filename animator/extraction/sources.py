@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from animator.dataset_format import SPLITS
 from animator.errors import XNeMoError
 from animator.training.sources import find_sources
+
+_NAME = re.compile(r"[^/\\\x00-\x1f][^\\\x00-\x1f]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,13 @@ def _from_row(manifest: Path, number: int, row: Mapping[str, str | None]) -> Cli
     if intensity is not None and not intensity.isdecimal():
         raise XNeMoError(f"{manifest}: row {number} has the intensity {intensity!r}; a whole number is meant")
     path = manifest.parent / str(row["file"])
+    clip_id = row.get("clip_id") or path.stem
+    # Files of the dataset are called so.
+    if not _NAME.fullmatch(clip_id) or ".." in clip_id.split("/"):
+        raise XNeMoError(f"{manifest}: row {number} has the clip_id {clip_id!r}, which is no name for a file")
     return ClipSource(
         path,
-        row.get("clip_id") or path.stem,
+        clip_id,
         str(row["identity"]),
         split,
         row.get("emotion") or None,
