@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from apps.viewer import networks, stills
 from apps.viewer.editing import EditTable
+from apps.viewer.server import settings
 from apps.viewer.session import Session
 from apps.viewer.takes import Take, shown_motion
 
@@ -55,11 +57,12 @@ def history_file(session: Session, table: EditTable) -> bytes:
 
 
 def contact_sheet_file(take: Take, portrait: Path) -> bytes:
-    """A PNG of frames of the take, evenly spread, each row under the time at which it begins.
+    """A PNG of frames of the take, evenly spread, each row under the time at which it begins; marked as synthetic.
 
     Raises:
         XNeMoError: no face in the portrait, or weights without a GAN head.
     """
+    from animator.provenance.marks import Marker, Marks
     from animator.visuals import Row, contact_sheet
 
     motion = shown_motion(take, networks.tokenizer())
@@ -69,8 +72,12 @@ def contact_sheet_file(take: Take, portrait: Path) -> bytes:
         Row(f"{take.name}, from {frames[first] / motion.fps:.2f} s on", list(pictures[first : first + COLUMNS]))
         for first in range(0, len(frames), COLUMNS)
     ]
+    marker = Marker(Path("sheet.png"), Marks("view", config=settings().marks))
+    about = PngInfo()
+    for name, text in marker.metadata.items():
+        about.add_itxt(name, text)
     target = io.BytesIO()
-    Image.fromarray(contact_sheet(rows)).save(target, "PNG")
+    Image.fromarray(marker.drawn_on(contact_sheet(rows))).save(target, "PNG", pnginfo=about)
     return target.getvalue()
 
 

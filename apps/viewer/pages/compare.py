@@ -9,8 +9,6 @@ from apps.viewer.parts import empty, errors_in_words, headline
 from apps.viewer.session import current
 from apps.viewer.suggestions import kept
 
-MAP_WIDTH = 192  # pixels
-
 
 def page() -> None:
     """Lay the page out."""
@@ -32,7 +30,7 @@ def page() -> None:
             st.selectbox("with that", list(named), min(1, len(named) - 1), lambda key: named[key].name, key="compare-b")
         ]
     with errors_in_words():
-        player, figures = st.columns([4, 1], gap="large")
+        player, figures = st.columns([7, 2], gap="medium")
         with player:
             show_player(packed(a, b), "comparison")
         with figures:
@@ -44,5 +42,5 @@ def page() -> None:
 def _figures(apart: Distance) -> None:
     st.metric("L1", f"{apart.l1:.4f}", help="Mean absolute difference of pixels, 0 to 1; 0 is identical.")
     st.metric("SSIM", f"{apart.ssim:.3f}", help="Structural similarity; 1 is identical.")
-    st.image(difference_picture(apart.map), width=MAP_WIDTH, caption="where they differ, over all frames")
+    st.image(difference_picture(apart.map), width="stretch", caption="where they differ")
     st.caption(f"{apart.frames} frames measured at 256 × 256; they differ most at frame {apart.worst}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +21,6 @@ from apps.viewer.timeline import show_timeline
 from motion_tokenizer.editing import Delete, Edit, Insert, Lock, Repeat, Replace, Swap, TokenKind, describe
 
 STILL_WIDTH = 224  # pixels
-SMALL_WIDTH = 88
 CHIPS = 8  # codes of the selection that are shown
 AROUND = 2.0  # seconds that are played on each side of the cursor
 
@@ -230,16 +230,17 @@ def _draw_anew(session: Session, take: Take, table: EditTable, clip: int, start:
     if about != fingerprint(take):
         return
     for number, each in enumerate(candidates):
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.image(np.concatenate(list(each.pictures), axis=1), width=SMALL_WIDTH * len(each.pictures))
+        with st.container(border=True):
+            pictures, words, action = st.columns([6, 4, 2], vertical_alignment="center")
+            pictures.image(np.concatenate(list(each.pictures), axis=1), width="stretch")
             share = each.resampled.probability
-            fits = "" if share is None else f"**{share:.0%}** of the weight of all draws  \n"
-            st.markdown(
-                f"{fits}{each.resampled.nats / 0.6931:.1f} bits a token",
-                help="The weight compares draws by how well what is held behind them follows; bits tell how unusual "
-                "the new tokens are.",
+            fits = "" if share is None else f"**{share:.0%}** of the weight  \n"
+            words.markdown(
+                f"{fits}{each.resampled.nats / math.log(2):.1f} bits a token",
+                help="The weight compares all draws by how well what is held behind them follows; bits tell how "
+                "unusual the new tokens are.",
             )
-            if st.button("Use", key=f"use-anew-{number}"):
+            if action.button("Use", key=f"use-anew-{number}"):
                 _make(session, table, each.edit)
 
 

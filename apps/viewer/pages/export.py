@@ -124,13 +124,13 @@ def _videos(session: Session) -> None:
 
 def _video(session: Session, job: Job, playing: bool) -> None:
     with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"{ICONS[job.state]} **{job.title}**  \n{in_words(job)}")
-            if not job.running and st.button(
-                "", key=f"remove-{job.key}", icon=":material/delete:", type="tertiary", help="Remove it"
-            ):
-                queue().remove(owner(), job.key)
-                st.rerun()
+        words, action = st.columns([9, 1])
+        words.markdown(f"{ICONS[job.state]} **{job.title}**  \n{in_words(job)}")
+        if not job.running and action.button(
+            "", key=f"remove-{job.key}", icon=":material/delete:", type="tertiary", help="Remove it"
+        ):
+            queue().remove(owner(), job.key)
+            st.rerun()
         if job.state == "done" and job.output.is_file():
             if playing:
                 st.video(str(job.output), loop=True, width=VIDEO_WIDTH)

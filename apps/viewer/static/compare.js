@@ -185,7 +185,7 @@ class Comparison {
 
   count() {
     this.slider.value = this.frame;
-    this.counter.textContent = `${this.frame + 1} / ${this.about.frames}`;
+    this.counter.textContent = `frame ${this.frame} of ${this.about.frames}`;
   }
 
   show() {
