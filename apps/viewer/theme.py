@@ -37,7 +37,8 @@ SERIES = ("#d9730d", "#2f8fbf", "#3aa37c", "#b565a7", "#c9a227", "#7a7fd1", "#cf
 
 # What Streamlit's options do not reach: less empty space above, and codes on their colours.
 STYLE = """<style>
-.stMainBlockContainer { padding-top: 3rem; padding-bottom: 3rem; max-width: 1500px; }
+.stMainBlockContainer { padding: 3rem; max-width: 1500px; }
+@media (max-width: 900px) { .stMainBlockContainer { padding: 3rem 1rem; } }
 .stMarkdown .code { display: inline-block; padding: 0 .5em; border-radius: 4px; color: #16130f; font-size: .85em;
   font-variant-numeric: tabular-nums; line-height: 1.55; }
 </style>"""

@@ -71,10 +71,10 @@ def _codes(statistics: CodeStatistics) -> None:
             emotion = None
             if order == "by emotion":
                 emotion = st.selectbox("Emotion", statistics.emotions[:-1], key="codebook-emotion", width=160)
-            typed = st.number_input("Code", 0, tokenizer.codes - 1, chosen, key=f"code-{chosen}", width=130)
-        if typed != chosen:
-            _choose(session, int(typed))
-            st.rerun(scope="fragment")
+            key = f"code-{chosen}"  # another one for each code, so that a click elsewhere changes the number too
+            st.number_input(
+                "Code", 0, tokenizer.codes - 1, chosen, key=key, width=130, on_change=_typed, args=(session, key)
+            )
         near = [chosen, *(int(code) for code in tokenizer.nearest(chosen, SHOWN - 1))]
         codes = gallery_codes(order, statistics, SHOWN, near, emotion)
         if codes:
@@ -103,6 +103,10 @@ def _choose(session: Session, code: int) -> None:
     st.query_params["code"] = str(code)
 
 
+def _typed(session: Session, key: str) -> None:
+    _choose(session, int(st.session_state[key]))
+
+
 def _one(session: Session, statistics: CodeStatistics, code: int) -> None:
     portrait = session.portrait or networks.default_portrait()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -125,6 +129,8 @@ def _one(session: Session, statistics: CodeStatistics, code: int) -> None:
             "has.",
         )
         st.altair_chart(mix_chart(mix), width="stretch")
+    elif used:
+        st.caption("No clip with a labelled emotion uses it.")
     _places(session, code)
 
 

@@ -14,7 +14,7 @@ from apps.viewer.thumbnails import drawn, video_frames
 from apps.viewer.timeline import show_timeline
 
 STILL_WIDTH = 200  # pixels
-WORDS_WIDTH = 420
+WORDS_WIDTH = 380
 
 
 def page() -> None:
@@ -72,10 +72,15 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
 def _selection(session: Session, take: Take) -> None:
     """The selection in numbers: for the keyboard, and for who knows the token already."""
     with st.popover("Selection", icon=":material/select_all:"):
-        start, stop = session.span or (0, 0)
-        first = st.number_input("First token", 0, len(take) - 1, min(start, len(take) - 1))
-        last = st.number_input("Last token", 0, len(take) - 1, max(min(stop - 1, len(take) - 1), 0))
-        if st.button("Select"):
-            session.choose(int(first), int(last) + 1)
-            session.point(token_frames(take, networks.tokenizer().frames_per_token)[int(first)][0])
-            st.rerun(scope="fragment")
+        start, stop = session.span or (0, 1)
+        most = len(take) - 1
+        keys = f"first-{start}-{stop}", f"last-{start}-{stop}"  # others for each selection, which they shall show
+        st.number_input("First token", 0, most, min(start, most), key=keys[0])
+        st.number_input("Last token", 0, most, min(stop - 1, most), key=keys[1])
+        st.button("Select", on_click=_select, args=(session, take, *keys))
+
+
+def _select(session: Session, take: Take, first_key: str, last_key: str) -> None:
+    first, last = int(st.session_state[first_key]), int(st.session_state[last_key])
+    session.choose(first, last + 1)
+    session.point(token_frames(take, networks.tokenizer().frames_per_token)[first][0])
