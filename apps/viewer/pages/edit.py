@@ -54,10 +54,11 @@ def _editor() -> None:
     start, stop = selected(session, take)
     chosen = _choice(take, start, stop)
     left, right = st.columns([3, 2], gap="large")
+    with right, errors_in_words():
+        # First, for this is what somebody looks at after an edit.
+        _pictures(session, take, table, clip)
     with left, errors_in_words():
         OPERATIONS[chosen](session, take, table, clip, start, stop)
-    with right, errors_in_words():
-        _pictures(session, take, table, clip)
 
 
 def _bar(session: Session, take: Take, table: EditTable) -> None:
