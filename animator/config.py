@@ -117,13 +117,13 @@ class AnimateConfig(RenderConfig):
 
 @dataclass
 class EngineConfig:
-    """Who extracts a motion dataset."""
+    """Who extracts a motion dataset, or prepares training clips."""
 
     kind: str = key("local", "local: processes of this machine; ray: actors on a Ray cluster", choices=("local", "ray"))
     workers: int | None = key(
         None,
-        "local: processes that read clips while this one encodes, null is one for each core up to 8; ray: actors, null "
-        "is as many as there is room for",
+        "local: processes that read clips while this one encodes (or, of xnemo prepare, writes), null is one for each "
+        "core up to 8; ray: actors, null is as many as there is room for",
         minimum=1,
     )
     address: str | None = key(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 from animator.builders import load_motion_encoder, resolve_device
 from animator.conditions import encode_faces
 from animator.config import ExtractConfig
-from animator.extraction.reading import ClipStart
+from animator.extraction.reading import ClipStart, ReadSettings, open_clip
+from animator.face import FaceDetector
 from animator.models.identity import encoder_id
 from animator.models.motion_encoder import MotionEncoder
 from animator.motion_clip import MotionClip
@@ -88,3 +91,48 @@ def load_encoder(config: ExtractConfig) -> ClipEncoder:
         XNeMoError: no such weights or device, or damaged files.
     """
     return ClipEncoder(load_motion_encoder(config), resolve_device(config.device), config.fps, config.mirror)
+
+
+class ClipCollector:
+    """Encodes in this process what a worker reads of one clip, as `ReadJob` sends it."""
+
+    def __init__(self, path: Path, encoder: ClipEncoder) -> None:
+        self.path = path
+        self.encoder = encoder
+        self.start: ClipStart | None = None
+        self.parts: list[tuple[Tensor, ...]] = []
+
+    def take(self, piece: Any) -> None:
+        """What is known of the clip, then its crops, (n, S, S, 3), uint8, in order."""
+        if isinstance(piece, ClipStart):
+            self.start = piece
+        else:
+            self.parts.append(self.encoder.encode(piece))
+
+    def result(self) -> ClipMotion:
+        """The clip's motion."""
+        assert self.start is not None
+        return self.encoder.finish(self.path, self.start, self.parts)
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """Reads and encodes clips in one process, for an engine whose workers have networks of their own.
+
+    Attributes:
+        config: names the weights, which must be found under that path on every machine.
+        settings: how clips are read.
+    """
+
+    config: ExtractConfig
+    settings: ReadSettings
+
+    def start(self) -> Callable[[Path], Iterator[ClipMotion]]:
+        """Load the networks; gives a function from a video to its motion."""
+        encoder, detector = load_encoder(self.config), FaceDetector(min_score=self.settings.min_score)
+
+        def encode(path: Path) -> Iterator[ClipMotion]:
+            with open_clip(path, self.settings, detector) as (start, crops):
+                yield encoder.finish(path, start, [encoder.encode(batch) for batch in crops])
+
+        return encode

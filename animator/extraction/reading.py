@@ -44,6 +44,24 @@ class ReadSettings:
     audio: bool
 
 
+@dataclass(frozen=True)
+class ReadJob:
+    """Reads clips in a worker process (`animator.extraction.worker.Job`)."""
+
+    settings: ReadSettings
+
+    def start(self) -> Callable[[Path], Iterator[ClipStart | np.ndarray]]:
+        """Load the detector; gives a function from a video to what is known of it and then its face crops."""
+        detector = FaceDetector(min_score=self.settings.min_score)
+
+        def read(path: Path) -> Iterator[ClipStart | np.ndarray]:
+            with open_clip(path, self.settings, detector) as (start, crops):
+                yield start
+                yield from crops
+
+        return read
+
+
 @dataclass(frozen=True, eq=False)
 class ClipStart:
     """All that is known of a clip before its face crops are cut.

@@ -21,10 +21,10 @@ from animator.config import ExtractConfig
 from animator.dataset import MotionDataset, SplitSummary
 from animator.dataset_format import AUDIO, MIRRORED, MotionRecord
 from animator.errors import XNeMoError
-from animator.extraction.encoding import ClipEncoder, ClipMotion, load_encoder
+from animator.extraction.encoding import ClipCollector, ClipEncoder, ClipMotion, EncodeJob, load_encoder
 from animator.extraction.local import run_local
 from animator.extraction.on_ray import run_ray
-from animator.extraction.reading import SOUND_RATE, ReadSettings
+from animator.extraction.reading import SOUND_RATE, ReadJob, ReadSettings
 from animator.extraction.sources import ClipSource, list_clips
 from animator.extraction.target import Target
 
@@ -97,9 +97,9 @@ def _results(
     if not paths:
         return
     if config.engine.kind == "ray":
-        yield from run_ray(paths, settings, config)
+        yield from run_ray(paths, EncodeJob(config, settings), config.engine)
     else:
-        yield from run_local(paths, settings, encoder, config.engine.workers)
+        yield from run_local(paths, ReadJob(settings), lambda path: ClipCollector(path, encoder), config.engine.workers)
 
 
 def _records(clip: ClipSource, splits: Mapping[str, str], result: ClipMotion, target: Target) -> list[MotionRecord]:

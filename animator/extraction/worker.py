@@ -1,4 +1,4 @@
-"""The other end of a worker's pipe: a process that reads clips and sends what it finds.
+"""The other end of a worker's pipe: a process that does tasks and sends what it makes of them.
 
 Nothing here imports torch, so that the process is small and starts in a second.
 """
@@ -6,37 +6,49 @@ Nothing here imports torch, so that the process is small and starts in a second.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 from animator.errors import XNeMoError
-from animator.extraction.reading import ReadSettings, open_clip
-from animator.face import FaceDetector
 
 READY, WHOLE = "ready", "whole"
 
 
-def work(connection: Connection, settings: ReadSettings) -> None:
-    """Read the clips whose paths come through the pipe, until it closes.
+class Job(Protocol):
+    """What workers do with their tasks; it is pickled to get to them."""
 
-    Sends `READY` once, then for each path what `open_clip` gives, piece by piece, and `WHOLE`, or the error.
+    def start(self) -> Callable[[Any], Iterator[Any]]:
+        """Load what is needed, in the worker.
+
+        Returns:
+            A function that does one task and gives what it makes of it, piece by piece; no piece is a string. It raises
+            XNeMoError where the task cannot be done.
+        Raises:
+            XNeMoError: no task can be done.
+        """
+
+
+def work(connection: Connection, job: Job) -> None:
+    """Do the tasks that come through the pipe, until it closes.
+
+    Sends `READY` once, then for each task its pieces, and `WHOLE`, or the error.
     """
     # Ctrl-C reaches every process of the terminal; the main one tells this one to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):
         try:
-            detector = FaceDetector(min_score=settings.min_score)
+            do = job.start()
         except XNeMoError as error:
             connection.send(error)
             return
         connection.send(READY)
         while True:
-            path = connection.recv()
+            task = connection.recv()
             try:
-                with open_clip(path, settings, detector) as (start, crops):
-                    connection.send(start)
-                    for batch in crops:
-                        connection.send(batch)
+                for piece in do(task):
+                    connection.send(piece)
                 connection.send(WHOLE)
             except XNeMoError as error:
                 connection.send(error)
