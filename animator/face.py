@@ -22,6 +22,7 @@ __all__ = [
     "Box",
     "Face",
     "FaceDetector",
+    "FaceNotFoundError",
     "FaceTrack",
     "PortraitCrop",
     "crop_face",
@@ -43,6 +44,10 @@ _REACH = 0.5
 _MAX_REACH = 2.0
 # ... and it grows or shrinks by less than this factor.
 _MAX_GROWTH = 2.0
+
+
+class FaceNotFoundError(XNeMoError):
+    """The face of a clip is not there, or not long enough; the message names frames and time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +141,7 @@ def track_faces(
     select: str | int = "largest",
     max_gap: int = 12,
     progress: Callable[[int], object] | None = None,
+    watch: Callable[[np.ndarray], object] | None = None,
 ) -> FaceTrack:
     """Find one face in all frames of a video, in one pass that keeps nothing but boxes.
 
@@ -151,9 +157,10 @@ def track_faces(
         select: see `select_face`.
         max_gap: the longest gap that is bridged, in frames at 25 a second.
         progress: called with the number of frames just done (such as the `update` of a tqdm bar).
+        watch: called with the pictures themselves, (n, H, W, 3), uint8, for what else is to be found out in this pass.
     Raises:
-        XNeMoError: no face at all, no face of that index, or a longer gap (the message names frames and time); or
-            `select` is neither "largest" nor an index.
+        FaceNotFoundError: no face at all, no face of that index, or a longer gap (the message names frames and time).
+        XNeMoError: `select` is neither "largest" nor an index.
     """
     wanted = _index(select) or 0
     info = reader.info
@@ -173,11 +180,13 @@ def track_faces(
                     follower, box = Follower(chosen, faces, info.fps), chosen.box
                     boxes = [None] * len(boxes)
             boxes.append(box)
+        if watch is not None:
+            watch(chunk)
         if progress is not None:
             progress(len(chunk))
     name = info.path.name
     if follower is None:
-        raise XNeMoError(_nobody(name, len(boxes), wanted, most))
+        raise FaceNotFoundError(_nobody(name, len(boxes), wanted, most))
     filled, bridged = bridge_gaps(boxes, info, max_gap)
     return FaceTrack(filled, info.width, info.height, bridged, sigma=SMOOTHING_SIGMA * info.fps / RATE)
 
@@ -192,12 +201,12 @@ def bridge_gaps(boxes: Sequence[Box | None], info: VideoInfo, max_gap: int) -> t
     Returns:
         Boxes, (T, 4), float32, and the frames that were filled.
     Raises:
-        XNeMoError: a longer gap; the message names frames and time.
+        FaceNotFoundError: a longer gap; the message names frames and time.
     """
     gaps = _gaps(boxes)
     long_gaps = [gap for gap in gaps if len(gap) > math.ceil(max_gap * info.fps / RATE)]
     if long_gaps:
-        raise XNeMoError(_lost(info.path.name, len(boxes), info.fps, long_gaps, max_gap))
+        raise FaceNotFoundError(_lost(info.path.name, len(boxes), info.fps, long_gaps, max_gap))
     return _bridge(boxes), tuple(frame for gap in gaps for frame in gap)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from animator.config import FaceConfig
+from animator.config import DEVICES, EngineConfig, FaceConfig
 from animator.config_loader import key, register_group, register_root
 from animator.model_config import AnimatorConfig
 from animator.training.augment import AugmentConfig
+from animator.training.filters import FilterConfig
+from animator.training.layouts import LAYOUTS
 
 
 @dataclass
@@ -90,7 +92,28 @@ class PrepareConfig:
     max_frames: int = key(300, "keep at most so many frames of a clip, evenly spaced", minimum=2)
     crf: int = key(16, "H.264 quality of the stored clips, 0 (lossless) to 51 (smallest)", minimum=0, maximum=51)
     reader: str = key("auto", "video reader; auto is decord with PyAV behind it", choices=("auto", "decord", "pyav"))
+    layout: str = key(
+        "auto",
+        "of folders; plain: the first sub-folder is the person; auto: what the names look like",
+        choices=LAYOUTS,
+    )
+    cameras: list[str] = key(
+        [], "MEAD and NeRSemble: views that are taken, such as [front,top]; []: MEAD's front, all of NeRSemble"
+    )
+    pictures_fps: float = key(
+        25.0, "frames a second of clips that are folders of pictures (VFHQ)", minimum=1, maximum=240
+    )
+    autoencoder: str | None = key(
+        None,
+        "folder with an autoencoder, or with weights that have one: keep the latents of all pictures, in latents.npy; "
+        "null: do not",
+    )
+    device: str = key(
+        "auto", "where latents are computed; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES
+    )
     face: FaceConfig = key(FaceConfig, "faces")
+    filters: FilterConfig = key(FilterConfig, "which clips are rejected")
+    engine: EngineConfig = key(EngineConfig, "who does the work")
 
 
 @dataclass

@@ -1,13 +1,14 @@
 """The training set in memory: cached face-centred frames with what is known about each.
 
-A crops folder holds `frames.npy` (N, S, S, 3) uint8, mapped from disk; `index.safetensors` with one row a frame; and
-`clips.json`. `animator.training.prepare` writes it.
+A crops folder holds `frames.npy` (N, S, S, 3) uint8, mapped from disk; `index.safetensors` with one row a frame;
+`clips.json`; and, if wanted, `latents.npy`. `animator.training.prepare` writes it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from animator.errors import XNeMoError
+from animator.training.parts import FIELDS, SCHEMA
 
-SCHEMA = 1
+LATENTS, LATENTS_ABOUT = "latents.npy", "latents.json"
 LABEL_FLOOR = 0.02  # keeps the noise of expressions that hardly occur from being blown up
-FIELDS = ("clip", "frame", "centre", "size", "crop_side", "landmarks", "blendshapes", "rotation")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class FaceCrops:
         rotation: head rotation matrices, (N, 3, 3).
         clips: name, identity, split, first row and number of rows of each clip.
         blendshape_names: 52 names.
+        latents: scaled latents of the frames (`animator.models.autoencoder.encode_images`), (N, channels, h, w),
+            float16, on disk; None where they were not kept.
+        autoencoder_id: of the autoencoder that made them (`animator.models.identity.encoder_id`); empty without them.
     """
 
     frames: np.ndarray
@@ -53,10 +57,12 @@ class FaceCrops:
     rotation: Tensor
     clips: list[dict[str, Any]]
     blendshape_names: list[str]
+    latents: np.ndarray | None = None
+    autoencoder_id: str = ""
 
     @classmethod
     def open(cls, folder: Path) -> FaceCrops:
-        """Open a crops folder.
+        """Open a crops folder; latents that belong to other pictures are passed over.
 
         Raises:
             XNeMoError: the folder is not one, or of a newer schema, or its parts do not fit together.
@@ -65,14 +71,34 @@ class FaceCrops:
             about = json.loads((folder / "clips.json").read_text())
             index = load_file(folder / "index.safetensors")
             frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
-            parts = {field: index[field] for field in FIELDS}
+            parts: dict[str, Any] = {field: index[field] for field in FIELDS}
         except (OSError, ValueError, SafetensorError, KeyError) as error:
             raise XNeMoError(f"{folder}: not a folder of face crops ({error}); `xnemo prepare` makes one") from error
         if about["schema"] > SCHEMA:
             raise XNeMoError(f"{folder}: from a newer version (schema {about['schema']} > {SCHEMA}); update xnemo")
         if {len(part) for part in parts.values()} != {len(frames)}:
             raise XNeMoError(f"{folder}: frames and index differ in length; prepare the folder again")
-        return cls(frames, **parts, clips=about["clips"], blendshape_names=about["blendshape_names"])
+        crops = cls(frames=frames, clips=about["clips"], blendshape_names=about["blendshape_names"], **parts)
+        return crops._with_latents(folder)
+
+    def digest(self) -> str:
+        """Hash of what the frames were made from, in their order; 64 hexadecimal digits."""
+        made_from = [[clip["name"], clip["frames"], clip.get("made_from")] for clip in self.clips]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+    def _with_latents(self, folder: Path) -> FaceCrops:
+        """The same with the folder's latents, if it has any that are whole and of these frames."""
+        if not (folder / LATENTS_ABOUT).is_file():
+            return self
+        try:
+            about = json.loads((folder / LATENTS_ABOUT).read_text())
+            latents = np.load(folder / LATENTS, mmap_mode="r", allow_pickle=False)
+            fits = about["clips"] == self.digest() and len(latents) == len(self.frames)
+            return replace(self, latents=latents, autoencoder_id=about["autoencoder"]) if fits else self
+        except (OSError, ValueError, KeyError) as error:
+            raise XNeMoError(
+                f"{folder / LATENTS}: damaged ({error}); remove {LATENTS_ABOUT} and prepare the folder again"
+            ) from error
 
     def clips_of(self, split: str) -> list[int]:
         """Numbers of the clips of one split, "train" or "validation"."""

@@ -1,7 +1,8 @@
 """Prepared clips: a small video and a file of labels for each, and the crops folder that is put together from them.
 
-`DST/parts/NAME.mp4` holds a clip's pictures and `NAME.safetensors`, written last, its labels. The parts are all that
-has to be kept or carried to another machine: `frames.npy`, which training maps from disk, is decoded from them.
+`DST/parts/NAME.mp4` holds a clip's pictures and `NAME.safetensors`, written last, its labels; of a clip that was no
+good, `NAME.rejected.json` says why. The parts are all that has to be kept or carried to another machine: `frames.npy`,
+which training maps from disk, is decoded from them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,13 +24,53 @@ from tqdm import tqdm
 
 from animator.errors import XNeMoError
 from animator.files import atomic_path
-from animator.training.crops import FIELDS, SCHEMA
 from animator.video import VideoReader
 
+SCHEMA = 1
+FIELDS = ("clip", "frame", "centre", "size", "crop_side", "landmarks", "blendshapes", "rotation")
 PARTS = "parts"
+REJECTED = ".rejected.json"
 VALIDATION_SHARE = 0.1
 # Fields that a part keeps in half precision: 2^-12 of the picture is a sixteenth of a pixel at 256.
 _HALF = ("landmarks", "blendshapes")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a clip comes from.
+
+    Attributes:
+        file: as its source names it, relative to the folder or manifest.
+        dataset: name of the layout that it was found in, empty for none.
+        camera, emotion, intensity: what the source says, None where it says nothing.
+        sha256: of the file (of a folder of pictures: of their names and hashes).
+        frames, fps, width, height: of the file; 0 where it was rejected before they were known.
+        face: median side of the face's box, in pixels; 0 where unknown.
+        square: the part (x0, y0, x1, y1) of the picture that is kept, in pixels; None where unknown.
+    """
+
+    file: str = ""
+    dataset: str = ""
+    camera: str | None = None
+    emotion: str | None = None
+    intensity: int | None = None
+    sha256: str = ""
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    face: float = 0.0
+    square: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Origin:
+        """Back from `dataclasses.asdict` and JSON, which knows no tuples.
+
+        Raises:
+            TypeError: other values.
+        """
+        square = values.get("square")
+        return cls(**values | {"square": None if square is None else tuple(square)})
 
 
 @dataclass(frozen=True)
@@ -44,6 +85,7 @@ class PartInfo:
         frames: number of pictures.
         image_size: their side in pixels.
         blendshape_names: names of the 52 blendshapes.
+        origin: where it comes from; parts of earlier versions do not say.
     """
 
     name: str
@@ -53,6 +95,41 @@ class PartInfo:
     frames: int
     image_size: int
     blendshape_names: tuple[str, ...]
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class ClipPart:
+    """A prepared clip before it is written.
+
+    Attributes:
+        info: what it says of itself.
+        video: its pictures, an mp4 file.
+        labels: of its pictures, a safetensors file.
+    """
+
+    info: PartInfo
+    video: bytes
+    labels: bytes
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A clip that is no good for training.
+
+    Attributes:
+        name, identity, split, made_from, origin: as in `PartInfo`.
+        reason: which filter says so, one of `animator.training.filters.REASONS`.
+        message: what it saw.
+    """
+
+    name: str
+    identity: str
+    split: str
+    made_from: str
+    reason: str
+    message: str
+    origin: Origin = Origin()
 
 
 def video_path(folder: Path, name: str) -> Path:
@@ -65,16 +142,62 @@ def labels_path(folder: Path, name: str) -> Path:
     return folder / PARTS / f"{name}.safetensors"
 
 
-def save_labels(folder: Path, info: PartInfo, fields: dict[str, np.ndarray]) -> None:
-    """Write a part's labels, one row a picture, fields as `FaceCrops` names them (without `clip`)."""
+def rejection_path(folder: Path, name: str) -> Path:
+    """Where it says why a clip has no part."""
+    return folder / PARTS / f"{name}{REJECTED}"
+
+
+def labels_file(info: PartInfo, fields: dict[str, np.ndarray]) -> bytes:
+    """A part's labels as a file, one row a picture, fields as `FaceCrops` names them (without `clip`)."""
     # safetensors writes memory as it lies, and MediaPipe's matrices lie column by column.
     kept = {
         name: np.ascontiguousarray(value, np.float16 if name in _HALF else value.dtype)
         for name, value in fields.items()
     }
-    about = {"schema": SCHEMA, **vars(info), "blendshape_names": list(info.blendshape_names)}
-    with atomic_path(labels_path(folder, info.name)) as temporary:
-        temporary.write_bytes(save(kept, {"part": json.dumps(about)}))
+    return save(kept, {"part": json.dumps({"schema": SCHEMA, **asdict(info)})})
+
+
+def save_part(folder: Path, part: ClipPart) -> None:
+    """Write a clip's part.
+
+    Raises:
+        XNeMoError: the disk is full, for example; an older part may then be gone.
+    """
+    name = part.info.name
+    with atomic_path(video_path(folder, name)) as temporary:
+        temporary.write_bytes(part.video)
+        # The new pictures take their place when this block ends; labels from before belong to other pictures.
+        labels_path(folder, name).unlink(missing_ok=True)
+    with atomic_path(labels_path(folder, name)) as temporary:
+        temporary.write_bytes(part.labels)
+    rejection_path(folder, name).unlink(missing_ok=True)
+
+
+def save_rejection(folder: Path, rejection: Rejection) -> None:
+    """Write why a clip has no part; a part of other settings goes."""
+    with atomic_path(rejection_path(folder, rejection.name)) as temporary:
+        temporary.write_text(json.dumps(asdict(rejection), indent=1), encoding="utf-8")
+    labels_path(folder, rejection.name).unlink(missing_ok=True)
+    video_path(folder, rejection.name).unlink(missing_ok=True)
+
+
+def read_rejection(path: Path) -> Rejection:
+    """What a rejection's file says.
+
+    Raises:
+        XNeMoError: it is not one.
+    """
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return Rejection(**about | {"origin": Origin.from_json(about["origin"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise XNeMoError(f"{path}: damaged ({error}); remove it and prepare again") from error
+
+
+def rejections(folder: Path) -> list[Rejection]:
+    """All rejected clips, by name."""
+    paths = (path for path in sorted((folder / PARTS).glob(f"*{REJECTED}")) if not path.name.startswith("."))
+    return [read_rejection(path) for path in paths]
 
 
 def read_info(path: Path) -> PartInfo:
@@ -86,8 +209,8 @@ def read_info(path: Path) -> PartInfo:
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})["part"])
-        schema = about.pop("schema")
-        info = PartInfo(**about | {"blendshape_names": tuple(about["blendshape_names"])})
+        schema, names = about.pop("schema"), tuple(about.pop("blendshape_names"))
+        info = PartInfo(**about | {"blendshape_names": names, "origin": Origin.from_json(about.pop("origin", {}))})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise XNeMoError(f"{path}: not the labels of a prepared clip ({error}); remove it and prepare again") from error
     if schema > SCHEMA:
@@ -95,10 +218,17 @@ def read_info(path: Path) -> PartInfo:
     return info
 
 
-def is_finished(folder: Path, name: str, made_from: str) -> bool:
-    """Whether a clip's part is whole and was made from this source with these settings."""
+def outcome_of(folder: Path, name: str) -> PartInfo | Rejection | None:
+    """What there is of a clip: a whole part, a rejection, or neither.
+
+    Raises:
+        XNeMoError: it is damaged.
+    """
     path = labels_path(folder, name)
-    return path.is_file() and video_path(folder, name).is_file() and read_info(path).made_from == made_from
+    if path.is_file() and video_path(folder, name).is_file():
+        return read_info(path)
+    path = rejection_path(folder, name)
+    return read_rejection(path) if path.is_file() else None
 
 
 def assign_splits(clips: Sequence[PartInfo]) -> list[str]:
@@ -127,7 +257,9 @@ def assemble(folder: Path) -> list[PartInfo]:
     Raises:
         XNeMoError: there are no parts, one is damaged, or they do not go together.
     """
-    infos = [read_info(path) for path in sorted((folder / PARTS).glob("*.safetensors"))]
+    # A run that was killed while it wrote leaves a hidden file.
+    paths = (path for path in sorted((folder / PARTS).glob("*.safetensors")) if not path.name.startswith("."))
+    infos = [read_info(path) for path in paths]
     if not infos:
         raise XNeMoError(f"{folder}: no prepared clips in {folder / PARTS}; name videos to prepare")
     sizes = {info.image_size for info in infos}

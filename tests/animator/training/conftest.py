@@ -28,7 +28,7 @@ def prepare_config(landmarker: Path) -> Callable[..., PrepareConfig]:
     """Settings that are quick: a dozen frames of 64 x 64 pixels from each clip; `key=value` words change them."""
 
     def config(*overrides: str) -> PrepareConfig:
-        quick = [f"landmarker={landmarker}", "image_size=64", "stride=3", "max_frames=12"]
+        quick = [f"landmarker={landmarker}", "image_size=64", "stride=3", "max_frames=12", "engine.workers=1"]
         return load_config("prepare", [*quick, *overrides])
 
     return config

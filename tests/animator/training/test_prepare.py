@@ -16,10 +16,11 @@ import torch
 
 from animator.errors import XNeMoError
 from animator.face import FaceTrack
+from animator.training.clip_job import chosen_frames, face_square
 from animator.training.config import PrepareConfig
 from animator.training.crops import FaceCrops
 from animator.training.parts import PartInfo, assign_splits, labels_path, video_path
-from animator.training.prepare import chosen_frames, face_square, prepare_crops
+from animator.training.prepare import prepare_crops
 from animator.training.sources import find_sources
 from apps.cli import main
 from tests.animator.media import clip_frames, make_video
@@ -144,7 +145,7 @@ def test_parts_alone_rebuild_the_folder(crops_folder: Path, tmp_path: Path) -> N
     shutil.copytree(crops_folder / "parts", moved / "parts")
     done = prepare_crops([], moved, PrepareConfig())
     assert (done.clips, done.failed) == (2, {})
-    for name in ("frames.npy", "index.safetensors", "clips.json"):
+    for name in ("frames.npy", "index.safetensors", "clips.json", "clips.parquet"):
         assert (moved / name).read_bytes() == (crops_folder / name).read_bytes(), name
 
 
@@ -153,19 +154,19 @@ def test_bad_clips_are_skipped_and_listed(
 ) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
-    nobody = make_video(tmp_path / "nobody.mp4", np.full((10, 64, 64, 3), 90, np.uint8))
+    nobody = make_video(tmp_path / "nobody.mp4", np.full((30, 64, 64, 3), 90, np.uint8))
     clip = shared_data / "clips" / f"{TRAINED}.mp4"
     words = [str(path) for path in (text, nobody, clip)]
-    settings = [f"landmarker={landmarker}", "image_size=64", "max_frames=2"]
+    settings = [f"landmarker={landmarker}", "image_size=64", "max_frames=2", "engine.workers=1"]
     assert main(["prepare", *words, "-o", str(tmp_path / "crops"), *settings, "--json"]) == 1
     captured = capsys.readouterr()
     result = json.loads(captured.out)
-    assert set(result["failed"]) == {str(text), str(nobody)}
-    assert "no face found" in result["failed"][str(nobody)]
+    assert set(result["failed"]) == {str(text)} and result["reasons"] == {"no_face": 1}
+    assert "no face found" in result["rejected"][str(nobody)]
     assert (result["clips"], result["frames"]) == (1, 2)
-    assert "2 clips failed" in captured.err and "Traceback" not in captured.err
+    assert "1 clips failed" in captured.err and "Traceback" not in captured.err
     parts = sorted(path.name for path in (tmp_path / "crops" / "parts").iterdir())
-    assert parts == [f"{TRAINED}.mp4", f"{TRAINED}.safetensors"]
+    assert parts == [f"{TRAINED}.mp4", f"{TRAINED}.safetensors", "nobody.rejected.json"]
 
     with pytest.raises(XNeMoError, match="none of the 1 clips"):
         prepare_crops([text], tmp_path / "none", PrepareConfig(landmarker=str(landmarker)))
@@ -179,7 +180,7 @@ def test_a_wide_fast_clip_is_cut_to_the_face_and_brought_to_25_fps(
     wide[:, 16:272, 360:616] = frames
     clip = make_video(tmp_path / "wide.mp4", wide, 50)
     folder = tmp_path / "crops"
-    done = prepare_crops([clip], folder, prepare_config("stride=2", "max_frames=300"))
+    done = prepare_crops([clip], folder, prepare_config("stride=2", "max_frames=300", "filters.min_seconds=0.5"))
     crops = FaceCrops.open(folder)
     assert done.frames == 10 and crops.frame.tolist() == list(range(0, 20, 2))
     assert ((crops.landmarks > 0) & (crops.landmarks < 1)).all()
@@ -247,6 +248,7 @@ def test_sources_are_named_after_their_place(tmp_path: Path) -> None:
     [
         ("file,identity,split\na.mp4,x,test", "the split 'test'"),
         ("file,split\na.mp4,train", "row 2 has no identity"),
+        ("file,identity,intensity\na.mp4,x,loud", "the intensity 'loud'"),
         ("file,kind,identity,split\na.jpg,portrait,x,train", "names no clips"),
     ],
 )
