@@ -48,6 +48,7 @@ VERBS = {
     "evaluate latent": ("evaluate_latent", "measure what the motion latent holds, on synthetic heads"),
     "evaluate ablation": ("evaluate_ablation", "measure several weights on the same pairs (Table 2)"),
     "evaluate all": ("evaluate_all", "every evaluation in one report"),
+    "evaluate gate": ("evaluate_gate", "tell whether candidate weights may replace the shipped ones"),
     "evaluate tokenizer": ("evaluate_tokenizer", "measure a motion tokenizer on held-out people, beside baselines"),
     "evaluate generation": ("evaluate_generation", "measure continuations and emotions of a motion generator"),
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),

@@ -1,4 +1,4 @@
-"""The typed settings of `xnemo evaluate self`, `cross`, `ablation`, `latent` and `all`."""
+"""The typed settings of `xnemo evaluate self`, `cross`, `ablation`, `latent`, `all` and `gate`."""
 
 from __future__ import annotations
 
@@ -77,6 +77,15 @@ class AllConfig(ReenactmentConfig):
     gpt_weights: str | None = key(None, "folder with the motion generator; null: the packaged one")
 
 
+@dataclass
+class GateConfig(AllConfig):
+    """Settings of `xnemo evaluate gate`; weights= and the like name what the candidates would replace."""
+
+    tolerance: float = key(
+        0.02, "relative change that counts as none, of figures that exist once for all clips", minimum=0, maximum=1
+    )
+
+
 def register() -> None:
     """Make this module's types known to the loader; calling it again changes nothing."""
     register_root("evaluate_self", ReenactmentConfig)
@@ -84,6 +93,7 @@ def register() -> None:
     register_root("evaluate_ablation", ReenactmentConfig)
     register_root("evaluate_latent", LatentConfig)
     register_root("evaluate_all", AllConfig)
+    register_root("evaluate_gate", GateConfig)
 
 
 register()
