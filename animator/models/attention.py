@@ -341,6 +341,9 @@ class MotionSlot(AnimateDiffTransformer3D):
                 nn.init.zeros_(part.proj_out.bias)
         self.shared = shared
         self.postponed = False
+        # diffusers' motion blocks recompute their resnets and transformers, but not their slots.
+        self.gradient_checkpointing = False
+        self._gradient_checkpointing_func = checkpoint_keeping(shared)
 
     def forward(
         self,
@@ -354,6 +357,10 @@ class MotionSlot(AnimateDiffTransformer3D):
         """Feature maps (B F, C, h, w) -> the same; the conditions come from `shared`, as blocks pass none."""
         return hidden_states if self.postponed else self.attend(hidden_states, num_frames)
 
+    def _across_frames(self, hidden_states: Tensor, num_frames: int) -> Tensor:
+        """The temporal part: feature maps (B F, C, h, w) -> the same."""
+        return super().forward(hidden_states, num_frames=num_frames)
+
     def attend(self, hidden_states: Tensor, num_frames: int) -> Tensor:
         """What the slot does, wherever it stands."""
         conditions = self.shared.current
@@ -365,8 +372,10 @@ class MotionSlot(AnimateDiffTransformer3D):
             )[0]
         if not conditions.temporal:
             return hidden_states
+        if conditions.overlap is None and torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(self._across_frames, hidden_states, num_frames)
         if conditions.overlap is None:
-            return super().forward(hidden_states, num_frames=num_frames)
+            return self._across_frames(hidden_states, num_frames)
         window = conditions.overlap.extended(self, hidden_states.unflatten(0, (-1, num_frames)))
         seen = super().forward(window.flatten(0, 1), num_frames=window.shape[1])
         return seen.unflatten(0, window.shape[:2])[:, -num_frames:].flatten(0, 1)

@@ -7,6 +7,8 @@ hold a part of it each, they average what they see, so that training does not de
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed, nn
 
@@ -20,11 +22,21 @@ def processes() -> int:
 def mean_over_processes(x: Tensor) -> Tensor:
     """Average a tensor over all processes; gradients flow back to all of them."""
     count = processes()
-    if count == 1:
-        return x
-    from torch.distributed.nn.functional import all_reduce
+    return x if count == 1 else _Sum.apply(x) / count
 
-    return all_reduce(x) / count  # type: ignore[no-untyped-call]
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs, as each one's input went into all results."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)  # by itself, so that R1 can take a gradient of it
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from animator.errors import XNeMoError
 from animator.training.clock import Clock, clock_of
 from animator.training.config import ScheduleConfig, StepScheduleConfig
+from animator.training.pieces import load_pieces, remove_pieces, save_pieces
 from animator.training.ranks import Ranks, Terms
 from animator.training.state import TrainingState
 from animator.training.tracking import open_log
@@ -57,13 +58,26 @@ class Run:
             for torn in self.output.glob(f".xnemo-*{Path(CHECKPOINT).suffix}"):
                 torn.unlink()  # of a process that was killed while it wrote
         self.ranks.wait()
-        if (self.output / CHECKPOINT).exists():
-            self.state.load(self.output / CHECKPOINT)
+        if not (self.output / CHECKPOINT).exists():
+            return
+        pieces = self.state.load(self.output / CHECKPOINT, self._apart())
+        if pieces is not None:
+            load_pieces(self.output / pieces, self.state, self.ranks)
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; where the weights lie in pieces, these first, and the file that names them last."""
+        pieces = None
+        if self.ranks.sharded:
+            pieces = save_pieces(self.output, self.state, self.ranks)
         if self.ranks.main:
-            self.state.save(self.output / CHECKPOINT)
+            self.state.save(self.output / CHECKPOINT, pieces, self._apart())
+            remove_pieces(self.output, keep=pieces)
+
+    def _apart(self) -> set[str]:
+        """What no process has all of: everything but the discriminator, which nobody divides."""
+        if not self.ranks.sharded:
+            return set()
+        return {*self.state.modules, *self.state.optimizers, *self.state.averages} - {"discriminator"}
 
     def loop(
         self,

@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from animator.builders import build_animator, build_image_encoder
@@ -103,19 +106,20 @@ def plan_run(config: TrainAnimatorConfig, ranks: Ranks, device: torch.device) ->
     if config.gradient_checkpointing:
         models.unet.enable_gradient_checkpointing()
         models.reference_net.enable_gradient_checkpointing()
-    kept, operations = _count_step(config, stage, ranks)
-
     modules = dict(stage.modules)
     if stage.adversary is not None:
         modules["discriminator"] = stage.adversary
+    trained = {name: _size(module, trained=True) for name, module in modules.items()}
+    kept, operations = _count_step(config, stage, ranks)
+
     helping = {
         name: part for name, part in networks_of(models).items() if name not in modules and name != "discriminator"
     }
     helping |= {name: part for name, part in vars(networks).items() if part is not None}
     if encoder is not None:
         helping["image_encoder"] = encoder
+    divided = sum(_size(module) for module in stage.modules.values())
     parameters = {name: _size(module) for name, module in (modules | helping).items()}
-    trained = {name: _size(module, trained=True) for name, module in modules.items()}
 
     # A gradient and two moments for each trained parameter, and the average of what is kept.
     moments = 2 if config.optimizer == "adamw8bit" else 8
@@ -125,7 +129,7 @@ def plan_run(config: TrainAnimatorConfig, ranks: Ranks, device: torch.device) ->
     return Plan(
         trained=trained,
         parameters=parameters,
-        weights=4 * sum(parameters.values()) / shared,
+        weights=4 * (sum(parameters.values()) - divided + divided / shared),
         optimizers=(sum(trained.values()) * (4 + moments) + averages) / shared,
         activations=kept * halved,
         operations=operations,
@@ -156,17 +160,30 @@ def check_plan(plan: Plan, config: TrainAnimatorConfig) -> None:
 
 
 def _count_step(config: TrainAnimatorConfig, stage: Stage, ranks: Ranks) -> tuple[float, float]:
-    """Bytes kept by one part of a step, and operations of the whole step, of one process."""
+    """Bytes kept by one part of a step, and operations of the whole step, of one process.
+
+    Operations are those of the forward pass, three times: the way back is twice as long. Where layers are computed
+    twice it is four times.
+    """
     batch = stage.example(ranks.shares(config.accumulate)[0])
     # The phase that does most: behind the warm-up, and with the diffusion model where that comes second.
     step = config.schedule.label_warm_up_steps if config.end_to_end else config.schedule.head_steps
-    with FlopCounterMode(display=False) as counter, _kept_bytes(stage) as kept:
-        losses = stage.losses(batch, step)
-        torch.stack(list(losses.terms.values())).sum().backward()
-    operations = counter.get_total_flops()
-    for module in stage.modules.values():
-        module.zero_grad(set_to_none=True)
+    with FlopCounterMode(display=False) as counter, _kept_bytes(stage) as kept, _FusedAttention():
+        stage.losses(batch, step)
+    operations = counter.get_total_flops() * (4 if config.gradient_checkpointing else 3)
     return float(sum(kept.values())), float(operations * config.accumulate)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Let attention be the kernel that GPUs have; without content torch would take one that keeps every score."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            query, key, value = args[:3]
+            return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True)[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, distributed, nn
 
+from animator.errors import XNeMoError
 from animator.training.randomness import Share
 
 Terms = dict[str, Tensor]
@@ -22,12 +23,15 @@ class Ranks:
 
     Args:
         accelerator: of this process; None is a run that knows of one process only.
+    Raises:
+        XNeMoError: accelerate divides the weights in a way that a run cannot work with.
     """
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self.accelerator = accelerator
         self.count = 1 if accelerator is None else accelerator.num_processes
         self.index = 0 if accelerator is None else accelerator.process_index
+        self._check_sharding()
 
     @property
     def main(self) -> bool:
@@ -70,6 +74,17 @@ class Ranks:
         """Return when every process has come here."""
         if self.accelerator is not None:
             self.accelerator.wait_for_everyone()
+
+    def _check_sharding(self) -> None:
+        """Two ways of dividing weights leave nothing to average, or to save, under the weights' own names."""
+        state = None if self.accelerator is None else self.accelerator.state
+        if state is None or not self.sharded:
+            return
+        deepspeed, fsdp = getattr(state, "deepspeed_plugin", None), getattr(state, "fsdp_plugin", None)
+        if deepspeed is not None and deepspeed.zero_stage == 3:
+            raise XNeMoError("DeepSpeed's stage 3 takes the weights apart; use zero_stage 1 or 2, or FSDP")
+        if fsdp is not None and fsdp.fsdp_version != 2:
+            raise XNeMoError("FSDP version 1 joins weights of different modules; set fsdp_version: 2")
 
     def _reduced(self, value: float) -> float:
         assert self.accelerator is not None

@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from animator.builders import build_animator
+from animator.models import AnimatorModels
 from animator.models.global_batch import join_batch_norms
 from animator.training.checks import check_settings, check_start
 from animator.training.config import TrainAnimatorConfig
@@ -28,6 +29,7 @@ from animator.training.image_token import ImageTokens, load_image_encoder
 from animator.training.loop import Run, refuse_bad_gradient, refuse_not_finite
 from animator.training.optimisers import build_optimizer
 from animator.training.perceptual import PerceptualNetworks
+from animator.training.pieces import whole_state
 from animator.training.plan import check_plan, plan_run
 from animator.training.ranks import Ranks, Terms
 from animator.training.stages import STAGES, Stage, StepLosses
@@ -67,6 +69,8 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     state = train(config, stage, accelerator)
     for name, average in state.averages.items():
         average.store_in(getattr(models, name))
+    if ranks.sharded:
+        models = _put_together(config, models, ranks)
     trained |= set(stage.modules) & set(NETWORKS)
     folder = Path(config.output) / WEIGHTS
     if ranks.main and "motion_encoder" in trained:
@@ -128,10 +132,21 @@ def train(config: TrainAnimatorConfig, stage: Stage, accelerator: Accelerator | 
 
     @torch.no_grad()
     def validate(writer: SummaryWriter) -> dict[str, float]:
-        return together(lambda: validator.run(models, state, given, writer))
+        return validator.run(models, state, given, writer, together)
 
     run.loop(stage.stream(crops, state.step, ranks.shares(config.accumulate)), step, validate)
     return state
+
+
+def _put_together(config: TrainAnimatorConfig, models: AnimatorModels, ranks: Ranks) -> AnimatorModels:
+    """The networks as they are, in the main process, from the pieces of all."""
+    states = {name: whole_state(network) for name, network in networks_of(models).items()}
+    if not ranks.main:
+        return models
+    whole = build_animator(config.animator)
+    for name, network in networks_of(whole).items():
+        network.load_state_dict(states[name])
+    return whole
 
 
 class Together(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,17 +109,26 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, pieces: str | None = None, apart: Collection[str] = ()) -> None:
         """Write the checkpoint; an interrupted write leaves the previous one untouched.
 
+        Args:
+            path: of the file.
+            pieces: name of a folder beside it that holds what is not in it, if there is one.
+            apart: names of the modules, optimisers and averages that are there.
         Raises:
             XNeMoError: it cannot be written.
         """
+
+        def whole(kept: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in kept.items() if name not in apart}
+
         content: dict[str, Any] = {
             "schema": CHECKPOINT_SCHEMA,
-            "modules": {name: module.state_dict() for name, module in self.modules.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "averages": {name: average.values for name, average in self.averages.items()},
+            "pieces": pieces,
+            "modules": {name: module.state_dict() for name, module in whole(self.modules).items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in whole(self.optimizers).items()},
+            "averages": {name: average.values for name, average in whole(self.averages).items()},
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "step": self.step,
             "seconds": self.seconds,
@@ -133,9 +142,14 @@ class TrainingState:
                 # What torch makes of a full disk; its own words ("unexpected pos 1024 vs 918") help nobody.
                 raise XNeMoError(f"{path}: cannot be written whole; is the disk full?") from error
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, apart: Collection[str] = ()) -> str | None:
         """Continue from a checkpoint.
 
+        Args:
+            path: of the file.
+            apart: as for `save`; these are left as they are.
+        Returns:
+            Name of the folder that holds the rest; None if there is no rest.
         Raises:
             XNeMoError: the file is not a checkpoint of these modules.
         """
@@ -144,12 +158,17 @@ class TrainingState:
             content = torch.load(path, map_location="cpu", weights_only=True)
             if content["schema"] != CHECKPOINT_SCHEMA:
                 raise ValueError(f"it is of schema {content['schema']}, this version writes {CHECKPOINT_SCHEMA}")
+            if bool(content.get("pieces")) != bool(apart):
+                raise ValueError("it was written with another way of sharing the weights among processes")
             for name, module in self.modules.items():
-                module.load_state_dict(content["modules"][name])
+                if name not in apart:
+                    module.load_state_dict(content["modules"][name])
             for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(content["optimizers"][name])
+                if name not in apart:
+                    optimizer.load_state_dict(content["optimizers"][name])
             for name, average in self.averages.items():
-                average.load(content["averages"][name])
+                if name not in apart:
+                    average.load(content["averages"][name])
             for name, generator in self.generators.items():
                 generator.set_state(content["generators"][name])
         except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
@@ -162,3 +181,4 @@ class TrainingState:
         self.seconds = content["seconds"]
         self.history = content["history"]
         self.sums = content.get("sums", {})
+        return content.get("pieces")

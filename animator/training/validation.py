@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -52,9 +53,20 @@ class Validator:
         self.output = output
 
     @torch.no_grad()
-    def run(self, models: AnimatorModels, state: TrainingState, given: Given, writer: SummaryWriter) -> Figures:
+    def run(
+        self,
+        models: AnimatorModels,
+        state: TrainingState,
+        given: Given,
+        writer: SummaryWriter,
+        within: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    ) -> Figures:
         """Figures of this moment, of what the run trains; the same weights always give the same.
 
+        Args:
+            models, state, given: of the run.
+            writer: the run's log.
+            within: where weights are in pieces, what does work with all of them.
         Returns:
             step, minutes; diffusion: Eq. 1 with fixed noise, noise levels and masks.
             Of pairs: l1_copy, l1_gan, l1_diffusion: mean absolute error, in [0, 1] units, of copying the reference, of
@@ -68,14 +80,15 @@ class Validator:
         figures = {"step": float(state.step), "minutes": state.seconds / 60}
         with ExitStack() as stack:
             if "label_head" in state.modules and self.config.stage == "motion":
-                figures |= self._labels(models, cast(LabelHead, state.modules["label_head"]))
+                head = cast(LabelHead, state.modules["label_head"])
+                figures |= within(lambda: self._labels(models, head))
             for name, average in state.averages.items():
                 stack.enter_context(average.applied_to(state.modules[name]))
             judge = self._clips if self.config.stage == "temporal" else self._pairs
-            found, rows = judge(models, state, given)
+            found, rows = within(lambda: judge(models, state, given))
             figures |= found
             if "motion_encoder" in state.averages:
-                latent = latent_statistics(models.motion_encoder, self.crops, "validation")
+                latent = within(lambda: latent_statistics(models.motion_encoder, self.crops, "validation"))
                 figures |= latent.figures()
                 writer.add_histogram("latent/variance", latent.variance, state.step)  # type: ignore[no-untyped-call]
         for name, value in figures.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 from typing import Any
 
 from animator.training.config import TrainAnimatorConfig
@@ -20,11 +21,13 @@ def run(files: list[str], config: TrainAnimatorConfig, options: argparse.Namespa
 
 def summary(result: dict[str, Any]) -> str:
     """Where the weights are, and how to use them."""
-    return f"{result['weights']}: use them with {shlex.quote('weights=' + result['weights'])}"
+    # Networks of the image stage are no animator yet: the motion encoder is missing.
+    key = "weights" if (Path(result["weights"]) / "model_index.json").is_file() else "start_from"
+    return f"{result['weights']}: use them with {shlex.quote(key + '=' + result['weights'])}"
 
 
 VERB = Verb(
-    usage="xnemo train animator [animator=SIZE] [key=value ...] [--json]",
+    usage="xnemo train animator [train=STAGE] [ablation=NAME] [animator=SIZE] [key=value ...] [--json]",
     config="train_animator",
     run=run,
     summary=summary,

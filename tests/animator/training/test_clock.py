@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from animator.errors import XNeMoError
 from animator.training.clock import best_validation, clock_of
-from animator.training.config import StepScheduleConfig
+from animator.training.config import ScheduleConfig, StepScheduleConfig
 from animator.training.loop import Run
 from animator.training.state import TrainingState
 
@@ -44,6 +45,30 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     assert rates[60] == pytest.approx(0.55)
     assert rates[110] == pytest.approx(0.1)
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_a_rate_that_falls_by_steps_knows_nothing_of_the_clock() -> None:
+    state = TrainingState({}, {}, {}, {})
+    clock = clock_of(ScheduleConfig(max_minutes=None, max_steps=100, rise_steps=4, decay_steps=10), state)
+    rates = []
+    for state.step in range(100):
+        state.seconds += 7.0 * state.step
+        rates.append(clock.rate_factor())
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0]) and rates[4:90] == [1.0] * 86
+    assert rates[90:] == pytest.approx([0.1 + 0.09 * left for left in range(10, 0, -1)])
+    assert clock.unit == "step" and clock.total == 100
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (ScheduleConfig(max_minutes=None), "a run needs an end"),
+        (ScheduleConfig(decay_steps=5), "decay_steps counts back from schedule.max_steps"),
+    ],
+)
+def test_a_schedule_without_an_end_is_refused(schedule: ScheduleConfig, message: str) -> None:
+    with pytest.raises(XNeMoError, match=message):
+        clock_of(schedule, TrainingState({}, {}, {}, {}))
 
 
 def test_a_run_stops_when_the_error_has_not_fallen_for_so_many_validations(tmp_path: Path) -> None:

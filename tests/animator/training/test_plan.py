@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def test_parameters_are_those_that_the_optimiser_gets(tmp_path: Path) -> None:
-    for stage in ("image", "motion", "temporal"):
+    for stage in ("motion", "temporal"):
         config = settings(stage, tmp_path, tmp_path, 1)
         plan, built = plan_run(config, Ranks(), CPU), stage_of(config)
         optimizer = build_optimizer(config, built.modules.values())
