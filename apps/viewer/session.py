@@ -71,8 +71,12 @@ class Session:
                 self.choose(*self.span)
 
     def close(self, key: str) -> None:
-        """Close a take; another one is selected if this one was."""
-        self.takes.pop(key, None)
+        """Close a take; another one is selected if this one was. Its video goes too, if it is the session's own."""
+        closed = self.takes.pop(key, None)
+        video = None if closed is None else closed.frames
+        in_use = {take.frames for take in self.takes.values()}
+        if video is not None and video.parent == self.folder and video not in in_use:
+            video.unlink(missing_ok=True)
         if self.selected == key:
             self.selected, self.cursor, self.span = None, 0, None
             if self.takes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from animator.errors import XNeMoError
 from apps.viewer.parts import errors_in_words, go_to, headline
 from apps.viewer.server import is_local, settings, started
 from apps.viewer.session import MAX_TAKES, Session, current
@@ -66,7 +67,7 @@ def _started_with(session: Session) -> None:
 def _upload(session: Session) -> None:
     config = settings()
     st.markdown("##### Your own")
-    # A form-like key: after a file was taken, an empty field is shown.
+    # Another key, and so an empty field, after each file that was taken.
     number = session.scratch.setdefault("uploads", 0)
     uploaded = st.file_uploader(
         "A video, a portrait, a `.motion.safetensors` or a `.tokens.json` file",
@@ -77,19 +78,30 @@ def _upload(session: Session) -> None:
         f"At most {config.upload_mb} MB and {config.upload_seconds:g} s; {MAX_TAKES} takes at a time. Reading a video "
         "takes about as long as it lasts, several times that on a slow machine."
     )
-    if uploaded is None:
+    if uploaded is not None:
+        _take_in(session, uploaded.file_id, uploaded.name, uploaded.getvalue())
+
+
+def _take_in(session: Session, number: str, name: str, data: bytes) -> None:
+    """Open an upload; one that was refused stays in its field, and is not read again in every run of the page."""
+    if session.scratch.get("refused", ("", ""))[0] == number:
+        st.error(session.scratch["refused"][1], icon=":material/error:")
         return
-    with errors_in_words():
-        with st.spinner(f"Reading {uploaded.name} …"):
-            opened = open_upload(session, uploaded.name, uploaded.getvalue())
-        session.scratch["uploads"] = number + 1
-        if opened.portrait is not None:
-            session.portrait = opened.portrait
-            session.notices.append(f"Motion is now drawn with {uploaded.name}.")
-            st.rerun()
-        if opened.take is not None:
-            session.add(opened.take)
-            go_to("timeline")
+    try:
+        with st.spinner(f"Reading {name} …"):
+            opened = open_upload(session, name, data)
+            if opened.take is not None:
+                session.add(opened.take)
+    except XNeMoError as error:
+        session.scratch["refused"] = (number, str(error))
+        st.error(str(error), icon=":material/error:")
+        return
+    session.scratch["uploads"] += 1
+    if opened.portrait is not None:
+        session.portrait = opened.portrait
+        session.notices.append(f"Motion is now drawn with {name}.")
+        st.rerun()
+    go_to("timeline")
 
 
 def _datasets(session: Session) -> None:

@@ -86,7 +86,8 @@ class Timeline {
       top += height + GAP;
     }
     this.drawAxis(top);
-    this.band = element("rect", { class: "band", y: STRIP, height: total - STRIP - AXIS, width: 0 }, svg);
+    const bandTop = data.lanes[0].kind === "strip" ? STRIP : 0;
+    this.band = element("rect", { class: "band", y: bandTop, height: total - bandTop - AXIS, width: 0 }, svg);
     this.hover = element("line", { class: "hover", y1: 0, y2: total - AXIS, x1: -9, x2: -9 }, svg);
     this.cursor = element("g", { class: "cursor" }, svg);
     element("line", { y1: 0, y2: total - AXIS + 3 }, this.cursor);

@@ -34,7 +34,7 @@ def test_example_opens_and_what_is_selected_can_be_shared(open_page: Callable[..
     settled(page)
     click_at_token(page, 12)
     wait_for_address(page, "take=example-speech", "frame=50", "tokens=12-12")
-    page.get_by_text("Token 12").wait_for()
+    page.locator("strong", has_text="Token 12").wait_for()
     box = page.locator(".timeline .plot").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 20.5 / TOKENS, box["y"] + 200)
     page.mouse.down()
@@ -47,7 +47,7 @@ def test_example_opens_and_what_is_selected_can_be_shared(open_page: Callable[..
     photograph(page, "timeline")
 
     other = open_page("/timeline?" + page.url.partition("?")[2], scheme="dark", width=800)
-    other.get_by_text("Token 24").wait_for()
+    other.locator("strong", has_text="Token 24").wait_for()
     wait_for_address(other, "frame=99", "tokens=20-24")
     photograph(other, "timeline-dark-800")
 

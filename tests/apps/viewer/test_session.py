@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_keys_and_files_never_hold_what_a_name_says(session: Session) -> None:
     assert session.new_key("../../etc/passwd") == "etc-passwd-2"
     assert session.new_key("…") == "take"
     assert session.new_file(".mp4").parent == session.folder
+
+
+def test_closing_the_last_take_with_an_uploaded_video_removes_it(session: Session) -> None:
+    session.folder.mkdir()
+    video = session.new_file(".upload")
+    video.write_bytes(b"film")
+    session.add(replace(take("a"), frames=video))
+    session.add(replace(take("edited"), frames=video))
+    session.close("a")
+    assert video.exists()
+    session.close("edited")
+    assert not video.exists()
 
 
 def test_end_of_a_session_removes_its_files(session: Session) -> None:
