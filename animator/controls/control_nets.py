@@ -22,6 +22,7 @@ from animator.errors import XNeMoError
 from animator.model_config import AnimatorConfig
 from animator.models.linear import multiply_by_onednn
 from animator.models.motion_control import ControlResiduals
+from animator.models.motion_unet import MotionUNet
 from animator.pixels import from_uint8
 from animator.video import VideoReader
 
@@ -85,7 +86,12 @@ class ControlNets(ModelMixin, ConfigMixin, Control):
         return self.empty_prompt
 
     def forward(
-        self, latents: Tensor, timestep: Tensor, face: Tensor | None, local: Tensor | None
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        face: Tensor | None,
+        local: Tensor | None,
+        shares: Tensor | None = None,
     ) -> ControlResiduals | None:
         """What the hints add to the denoiser.
 
@@ -94,6 +100,7 @@ class ControlNets(ModelMixin, ConfigMixin, Control):
             timestep: one for all, or (N,).
             face: pictures of the driving face, (N, 3, H, W) in [-1, 1]; None leaves this control out.
             local: the same of its eyes and mouth, all else black; None leaves this control out.
+            shares: factors of both for each item, (N, 2); None: 1.
         Returns:
             The sum of both; None without either.
         """
@@ -105,9 +112,32 @@ class ControlNets(ModelMixin, ConfigMixin, Control):
         ]
         if len(said) < 2:
             return ControlResiduals(list(said[0][0]), said[0][1]) if said else None
+        if shares is not None:
+            weights = [share[:, None, None, None] for share in shares.to(latents.dtype).unbind(dim=1)]
+            said = [
+                ([w * skip for skip in skips], w * middle) for (skips, middle), w in zip(said, weights, strict=True)
+            ]
         (face_skips, face_middle), (local_skips, local_middle) = said
         skips = [first + second for first, second in zip(face_skips, local_skips, strict=True)]
         return ControlResiduals(skips, face_middle + local_middle)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether both ControlNets still add nothing, as all that have not been trained."""
+        return not any(
+            net.controlnet_mid_block.weight.is_meta or net.controlnet_mid_block.weight.any() for net in self._nets
+        )
+
+    def begin_as(self, unet: MotionUNet) -> None:
+        """Give both ControlNets the layers of the denoiser's encoder, as ControlNets begin."""
+        state = unet.state_dict()
+        for net in self._nets:
+            shared = {name: state[name] for name in net.state_dict() if name in state}
+            net.load_state_dict(shared, strict=False)
+
+    @property
+    def _nets(self) -> tuple[ControlNetModel, ControlNetModel]:
+        return self.face, self.local
 
     def read(self, reader: VideoReader, how: Reading) -> DrivingPictures:
         return read_pictures(reader, how)

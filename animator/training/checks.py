@@ -38,7 +38,7 @@ def check_settings(config: TrainAnimatorConfig, ranks: Ranks) -> None:
                 raise XNeMoError(f"losses.{term} is on but {setting} names no file: it wants {what}")
     if config.stage == "motion":
         _check_motion(config)
-    if config.stage == "temporal" and config.frames > config.animator.unet.max_frames:
+    if config.stage.endswith("temporal") and config.frames > config.animator.unet.max_frames:
         raise XNeMoError(
             f"frames={config.frames}: this architecture's windows have at most animator.unet.max_frames="
             f"{config.animator.unet.max_frames}"
@@ -69,6 +69,7 @@ def check_start(config: TrainAnimatorConfig, needs: tuple[str, ...], trained: se
     hints = {
         "vae": "`xnemo train autoencoder` makes one, `xnemo convert base` brings Stable Diffusion's",
         "motion_encoder": "train=motion trains one",
+        "control": "train=pictures trains one",
     }
     hint = hints.get(missing[0], "train=image trains it, `xnemo convert base` brings Stable Diffusion's")
     what = {"vae": "autoencoder"}.get(missing[0], missing[0])
@@ -112,7 +113,7 @@ def _check_latent(config: TrainAnimatorConfig) -> None:
 def _check_shares(config: TrainAnimatorConfig, ranks: Ranks) -> None:
     """Every process, and every part of its step, gets as much as any other."""
     parts = ranks.count * config.accumulate
-    names = ("clips",) if config.stage == "temporal" else ("pairs", "diffusion_pairs")
+    names = ("clips",) if config.stage.endswith("temporal") else ("pairs", "diffusion_pairs")
     for name in names:
         if getattr(config, name) % parts:
             raise XNeMoError(

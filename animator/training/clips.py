@@ -27,6 +27,7 @@ class ClipBatch:
         crops: face crops of the frames for the motion encoder, (C, F, 3, E, E).
         reference_crops: of the references, (C, 3, E, E).
         rts: f_rts of each frame relative to its reference, (C, F, 3).
+        landmarks: of the frames, (C, F, 478, 2) in [-1, 1].
         numbers: each clip's number in the step's whole batch, (C,).
     """
 
@@ -35,6 +36,7 @@ class ClipBatch:
     crops: Tensor
     reference_crops: Tensor
     rts: Tensor
+    landmarks: Tensor
     numbers: Tensor
 
     def to(self, device: torch.device) -> ClipBatch:
@@ -102,6 +104,7 @@ class ClipSampler:
             crops.unflatten(0, (clips, frames)),
             reference_crops,
             rts.unflatten(0, (clips, frames)),
+            self.crops.landmarks[rows] * 2 - 1,
             numbers,
         )
 

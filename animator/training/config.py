@@ -143,7 +143,10 @@ class TrainAnimatorConfig:
 
     animator: AnimatorConfig = key(AnimatorConfig, "architecture")
     stage: str = key(
-        "motion", "what is trained: the paper's stages 1 to 3 (section 3.3)", choices=("image", "motion", "temporal")
+        "motion",
+        "what is trained: the paper's stages 1 to 3 (section 3.3), or X-Portrait's control by pictures and its temporal "
+        "modules",
+        choices=("image", "motion", "temporal", "pictures", "pictures_temporal"),
     )
     crops: str = key("outputs/crops", "folder of face crops, as `xnemo prepare` writes it")
     output: str = key("outputs/train", "folder for checkpoints, logs, pictures and the finished weights")
@@ -175,6 +178,20 @@ class TrainAnimatorConfig:
     diffusion_pairs: int = key(16, "pairs per step that the diffusion loss sees, at most `pairs`", minimum=1)
     reference_masking: float = key(0.3, "masked share of the reference features (section 3.3)", minimum=0, maximum=0.99)
     condition_dropout: float = key(0.1, "share of samples with Eq. 2's negative condition", minimum=0, maximum=1)
+    drivers: str = key(
+        "strangers",
+        "pictures stage: who drives: somebody else, drawn by driver_weights, or the target itself, which shows the "
+        "answer",
+        choices=("strangers", "themselves"),
+    )
+    driver_weights: str | None = key(None, "folder whose GAN head draws the drivers; null: the packaged weights")
+    driver_scaling: float = key(0.3, "pictures stages: how far drivers are scaled", minimum=0, maximum=0.9)
+    control_dropout: float = key(
+        0.1,
+        "pictures stages: share of samples without the whole face, and of those without its parts",
+        minimum=0,
+        maximum=1,
+    )
     vgg_weights: str | None = key(
         None, "VGG-19 of ImageNet for losses.vgg: torchvision's vgg19-dcbb9e9d.pth, or the same as safetensors"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,16 @@ from torch.nn import functional as F
 from animator.errors import XNeMoError
 from animator.models import AnimatorModels
 from animator.models.autoencoder import decode_latents, encode_images
+from animator.models.motion_control import ControlResiduals
 from animator.training.clips import ClipBatch
 from animator.training.config import TrainAnimatorConfig
 from animator.training.image_token import ImageTokens
 from animator.training.pairs import PairBatch
 from animator.training.randomness import sample_generators
 from animator.training.steps import Motion
+
+# Noisy latents of windows and their noise levels -> what a control adds.
+Told = Callable[[Tensor, Tensor], ControlResiduals | None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Denoising:
         tokens: the motion of each frame, (B, F, L, d); None: it is not read.
         dropped: so many windows at the start are trained on Eq. 2's negative condition: no reference features, and no
             image token; their tokens hold the reference's own motion.
+        told: what a control adds to the windows that are not dropped (`animator.controls`); the reference net then
+            hears their noise levels, and `image_tokens` is a prompt, which dropped windows keep. None: X-NeMo.
     """
 
     clean: Tensor
@@ -39,6 +45,7 @@ class Denoising:
     image_tokens: Tensor
     tokens: Tensor | None
     dropped: int
+    told: Told | None = None
 
 
 def denoising_loss(
@@ -63,13 +70,25 @@ def denoising_loss(
     timesteps = torch.cat([torch.randint(levels, (1,), generator=own) for own in generators]).to(device)
     noisy = models.scheduler.add_noise(given.clean, noise, timesteps)
 
-    image_tokens = torch.cat([torch.zeros_like(given.image_tokens[:dropped]), given.image_tokens[dropped:]])
+    image_tokens, residuals = given.image_tokens, None
+    if given.told is None:
+        image_tokens = torch.cat([torch.zeros_like(image_tokens[:dropped]), image_tokens[dropped:]])
     features = None
     if dropped < len(given.clean):
-        features = models.reference_net(given.references[dropped:], image_tokens[dropped:])
+        level: Tensor | int = 0
+        if given.told is not None:
+            level, residuals = timesteps[dropped:], given.told(noisy[dropped:], timesteps[dropped:])
+        features = models.reference_net(given.references[dropped:], image_tokens[dropped:], level)
         features = features.masked(masking, generators[dropped:])
     predicted = models.unet(
-        noisy, timesteps, image_tokens, given.tokens, features, unconditional=dropped, temporal=temporal
+        noisy,
+        timesteps,
+        image_tokens,
+        given.tokens,
+        features,
+        unconditional=dropped,
+        temporal=temporal,
+        residuals=residuals,
     )
     return F.mse_loss(predicted.float(), denoising_target(models.scheduler, given.clean, noise, timesteps))
 
@@ -156,12 +175,13 @@ def denoising_target(scheduler: DDIMScheduler, clean: Tensor, noise: Tensor, tim
 @torch.no_grad()
 def draw(
     models: AnimatorModels,
-    image_tokens: ImageTokens,
+    image_tokens: Callable[[Tensor], Tensor],
     tokens: Tensor | None,
     references: Tensor,
     steps: int,
     generator: torch.Generator,
     temporal: bool = False,
+    told: Told | None = None,
 ) -> Tensor:
     """Draw windows of frames: DDIM without guidance.
 
@@ -171,6 +191,7 @@ def draw(
         steps: DDIM steps.
         generator: CPU generator of the starting noise.
         temporal: let the frames of a window attend to each other.
+        told: as in `Denoising`, for single frames.
     Returns:
         (N, F, 3, S, S) in [-1, 1].
     """
@@ -184,7 +205,11 @@ def draw(
     count, channels, height, width = clean.shape
     latents = torch.randn(count, channels, frames, height, width, generator=generator).to(references.device)
     for timestep in scheduler.timesteps:
-        predicted = models.unet(latents, timestep, token, tokens, reference, temporal=temporal)
+        residuals = None
+        if told is not None:
+            reference = models.unet.project_reference(models.reference_net(clean, token, timestep))
+            residuals = told(latents, timestep)
+        predicted = models.unet(latents, timestep, token, tokens, reference, temporal=temporal, residuals=residuals)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
     # One by one: a decoder that sees neighbouring frames would take those of different clips for such.
     pictures = decode_latents(models.vae, latents.transpose(1, 2).flatten(0, 1), chunk=1)

@@ -48,7 +48,8 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     Args:
         config: architecture, stage, data and settings of the run.
     Returns:
-        The folder of the finished weights, as `start_from=` takes it, and `weights=` where a motion encoder is in it.
+        The folder of the finished weights, as `start_from=` takes it, and `weights=` where a motion encoder or a
+        control is in it.
     Raises:
         XNeMoError: settings that do not go together, data that cannot be read, too little memory, or a loss that is
             not finite.
@@ -73,7 +74,7 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
         models = _put_together(config, models, ranks)
     trained |= set(stage.modules) & set(NETWORKS)
     folder = Path(config.output) / WEIGHTS
-    if ranks.main and "motion_encoder" in trained:
+    if ranks.main and trained & {"motion_encoder", "control"}:
         save_pipeline(models, config.animator, trained, folder, given.image_tokens.encoder)
     elif ranks.main:
         save_networks(models, trained, folder, given.image_tokens.encoder)

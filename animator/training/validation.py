@@ -13,12 +13,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from animator.image import write_image
 from animator.models import AnimatorModels
+from animator.models.autoencoder import encode_images
 from animator.pixels import to_uint8
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import clip_loss, clip_motion, diffusion_loss, draw
+from animator.training.diffusion import Denoising, clip_loss, clip_motion, denoising_loss, diffusion_loss, draw
+from animator.training.drivers import Drivers, themselves
 from animator.training.latent_statistics import latent_statistics
 from animator.training.pairs import PairSampler
+from animator.training.randomness import sample_generators
+from animator.training.stages.pictures import control_of, telling
 from animator.training.stages.stage import Given
 from animator.training.stages.temporal import clip_sampler
 from animator.training.state import TrainingState, evaluating
@@ -84,7 +88,8 @@ class Validator:
                 figures |= within(lambda: self._labels(models, head))
             for name, average in state.averages.items():
                 stack.enter_context(average.applied_to(state.modules[name]))
-            judge = self._clips if self.config.stage == "temporal" else self._pairs
+            judges = {"temporal": self._clips, "pictures": self._pictures, "pictures_temporal": self._pictures}
+            judge = judges.get(self.config.stage, self._pairs)
             found, rows = within(lambda: judge(models, state, given))
             figures |= found
             if "motion_encoder" in state.averages:
@@ -145,6 +150,29 @@ class Validator:
         rows = []
         for clip in range(len(drawn)):
             rows += [_row("driving", batch.frames[clip]), _row("diffusion", drawn[clip])]
+        return figures, rows
+
+    def _pictures(self, models: AnimatorModels, state: TrainingState, given: Given) -> tuple[Figures, list[Row]]:
+        """Frame by frame, with the targets as their own drivers."""
+        batch, control = self.batch.to(models.unet.device), control_of(models)
+        target, drivers = batch.swap(batch.images), themselves(batch)
+        references = encode_images(models.vae, batch.images)
+        prompt = control.prompt.to(references).expand(len(references), -1, -1)
+        told = telling(control, drivers, torch.ones(len(references), 2).to(references), 1)
+        windows = Denoising(batch.swap(references)[:, :, None], references, prompt, None, 0, told)
+        loss = denoising_loss(models, windows, 0.0, sample_generators(SEED, 0, batch.numbers.tolist()), temporal=False)
+        shown = Drivers(drivers.pictures[:SHOWN], drivers.points[:SHOWN])
+        told = telling(control, shown, torch.ones(len(shown.points), 2).to(references), 1)
+        generator = torch.Generator().manual_seed(SEED)
+        drawn = draw(models, lambda x: prompt[: len(x)], None, batch.images[:SHOWN], DDIM_STEPS, generator, told=told)[
+            :, 0
+        ]
+        figures = {
+            "diffusion": loss.item(),
+            "l1_diffusion": _l1(drawn, target[:SHOWN]),
+            "l1_copy_shown": _l1(batch.images[:SHOWN], target[:SHOWN]),
+        }
+        rows = [_row("reference", batch.images), _row("driving", drivers.pictures), _row("diffusion", drawn)]
         return figures, rows
 
 

@@ -17,7 +17,7 @@ from animator.errors import XNeMoError
 from animator.model_config import AnimatorConfig
 from animator.models import AnimatorModels
 
-NETWORKS = ("motion_encoder", "gan_head", "reference_net", "unet", "vae")
+NETWORKS = ("motion_encoder", "gan_head", "reference_net", "unet", "control", "vae")
 MEASURED = ("scaling_factor", "shift_factor")
 DIFFUSION = ("reference_net", "unet", "vae")
 
@@ -32,9 +32,9 @@ def load_networks(models: AnimatorModels, folder: Path) -> set[str]:
     """
     loaded = set()
     for name in NETWORKS:
-        if not (folder / name / "config.json").is_file():
+        network: ModelMixin | None = getattr(models, name)
+        if network is None or not (folder / name / "config.json").is_file():
             continue
-        network: ModelMixin = getattr(models, name)
         try:
             stored = type(network).from_pretrained(folder / name)
             network.load_state_dict(stored.state_dict())

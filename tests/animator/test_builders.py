@@ -56,11 +56,11 @@ def test_every_architecture_key_is_documented() -> None:
         assert len(info.help) > 4, info.name
 
 
-def test_there_are_the_three_sizes() -> None:
-    assert group_options("animator") == ["lite", "tiny", "xnemo"]
+def test_each_control_has_its_three_sizes() -> None:
+    assert group_options("animator") == ["lite", "tiny", "xnemo", "xportrait", "xportrait-lite", "xportrait-tiny"]
 
 
-@pytest.mark.parametrize("size", ["xnemo", "lite", "tiny"])
+@pytest.mark.parametrize("size", ["xnemo", "lite", "tiny", "xportrait", "xportrait-lite"])
 def test_the_parts_of_a_size_fit_together(size: str) -> None:
     config = animator_config(size)
     encoder, unet, reference, vae = config.motion_encoder, config.unet, config.reference_net, config.vae

@@ -38,6 +38,7 @@ class TemporalStage(Stage):
             crops=without_content(clips, frames, 3, crop, crop),
             reference_crops=without_content(clips, 3, crop, crop),
             rts=without_content(clips, frames, 3),
+            landmarks=without_content(clips, frames, 478, 2),
             numbers=numbers,
         )
 
