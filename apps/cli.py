@@ -127,7 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"interrupted; {context.kept}", flags, output, INTERRUPTED)
     except Exception as error:
         return _fail(_unexpected(error), flags, output, FAILED)
-    print(json.dumps(result) if flags.json else verb.summary(result), file=output, flush=True)
+    # Of several processes that train together (`accelerate launch`) one speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(result) if flags.json else verb.summary(result), file=output, flush=True)
     return DONE
 
 

@@ -133,7 +133,8 @@ def discriminator_losses(
     """The discriminator's own losses; `penalise` adds R1 (lazily, not at every step)."""
     real = _judged(discriminator, batch.images.detach()).requires_grad_(penalise)
     real_logits, _ = discriminator(real)
-    fake_logits, _ = discriminator(_judged(discriminator, output.image.detach()))
+    # In single precision, whatever the generator worked in: R1 is a gradient of a gradient.
+    fake_logits, _ = discriminator(_judged(discriminator, output.image.detach().float()))
     terms = {"discriminator": losses.discriminator_loss(real_logits, fake_logits)}
     if penalise:
         # Taken at every sixteenth step only, with so many times the weight.
