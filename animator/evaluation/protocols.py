@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from animator.controls.control import Driving
 from animator.errors import XNeMoError
 from animator.evaluation.agreement import Moments, MotionErrors, emotion_moments, motion_errors
 from animator.evaluation.baselines import driver_frames
@@ -26,7 +27,6 @@ from animator.evaluation.temporal import Flicker, Jitter, jitter
 from animator.evaluation.video_distance import RUN, describe_run
 from animator.face import FaceDetector, crop_face
 from animator.face_crop import CROP_SCALE
-from animator.motion_clip import MotionClip
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
 from animator.video import VideoReader, VideoWriter
@@ -36,7 +36,7 @@ CHUNK = RUN  # frames measured at once
 
 Frames = NDArray[np.uint8]
 # Renders a motion with a portrait, chunk by chunk: uint8 (n, H, W, 3).
-Draw = Callable[[PortraitPictures, MotionClip], Iterator[Frames]]
+Draw = Callable[[PortraitPictures, Driving], Iterator[Frames]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Driver:
 
     Attributes:
         path: the clip.
-        motion: its motion, T frames.
+        motion: its motion, or what the control of the weights reads, T frames.
         seen: what its face does, T frames.
         first: its first frame in its own size, (H, W, 3).
         sampled: numbers of the kept frames, at most `SAMPLES`, evenly spaced from the first to the last.
@@ -56,7 +56,7 @@ class Driver:
     """
 
     path: Path
-    motion: MotionClip
+    motion: Driving
     seen: Observation
     first: Frames
     sampled: tuple[int, ...]
@@ -170,7 +170,7 @@ def read_driver(
         if reader.info.width != reader.info.height:
             raise XNeMoError(f"{path}: is {reader.info.width} x {reader.info.height}; driving clips must be square")
         part = reader if frames is None or frames >= len(reader) else reader.part(0, frames)
-        motion = pipeline.encode_motion(part, detector=detector)
+        motion = pipeline.read_driving(part, detector=detector)
         if len(motion) < 2:
             raise XNeMoError(f"{path}: one frame is too few to measure motion; give a clip of 2 frames or more")
         first = reader.frame(0)
@@ -189,7 +189,7 @@ def first_frame_pictures(pipeline: XNeMoPipeline, driver: Driver) -> PortraitPic
     So nothing is cut or moved: the portrait's own motion is the first frame's, f_rts (0, 0, 1) included, and a perfect
     renderer gives the clip back.
     """
-    side, face_side = pipeline.config.image_size, pipeline.motion_encoder.config.image_size
+    side, face_side = pipeline.config.image_size, pipeline.face_size
     assert driver.motion.crop is not None  # it was read from a picture
     x, y, width, height = driver.motion.crop
     face = crop_face(driver.first, (x, y, x + width, y + height), face_side)
@@ -212,7 +212,7 @@ def portrait_subject(
     Raises:
         XNeMoError: no such picture, or no face in it.
     """
-    side, face_side = pipeline.config.image_size, pipeline.motion_encoder.config.image_size
+    side, face_side = pipeline.config.image_size, pipeline.face_size
     pictures = portrait_pictures(portrait, (side, side), face_side, detector=detector)
     return _subject(pictures, at_measured_size(pictures.image[None])[0], observer)
 

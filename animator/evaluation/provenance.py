@@ -91,6 +91,8 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def _encoder_id(folder: Path) -> str:
+    if not (folder / "motion_encoder").is_dir():  # driven by pictures
+        return "none"
     return encoder_id(MotionEncoder.from_pretrained(folder, subfolder="motion_encoder"))
 
 

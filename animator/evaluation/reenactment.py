@@ -143,7 +143,7 @@ def usable_portraits(config: ReenactmentConfig, portraits: Sequence[Item]) -> tu
         XNeMoError: there is not one.
     """
     pipeline = load_pipeline(config)
-    side, face_side = pipeline.config.image_size, pipeline.motion_encoder.config.image_size
+    side, face_side = pipeline.config.image_size, pipeline.face_size
     usable, unusable = [], {}
     with FaceDetector() as detector:
         for portrait in portraits:

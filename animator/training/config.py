@@ -144,8 +144,8 @@ class TrainAnimatorConfig:
     animator: AnimatorConfig = key(AnimatorConfig, "architecture")
     stage: str = key(
         "motion",
-        "what is trained: the paper's stages 1 to 3 (section 3.3), or X-Portrait's control by pictures and its temporal "
-        "modules",
+        "what is trained: the paper's stages 1 to 3 (section 3.3), or X-Portrait's control by pictures and then "
+        "its temporal modules",
         choices=("image", "motion", "temporal", "pictures", "pictures_temporal"),
     )
     crops: str = key("outputs/crops", "folder of face crops, as `xnemo prepare` writes it")
