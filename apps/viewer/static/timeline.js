@@ -47,7 +47,7 @@ class Timeline {
     const known = this.data && this.data.id === data.id;
     this.data = data;
     if (!known) this.stop();
-    // An answer to an older click must not move the cursor back.
+    // Every touch has a number; an answer to an older one must not undo what was done since.
     if (!known || data.seq >= this.seq) {
       this.seq = data.seq;
       this.frame = data.cursor;
@@ -262,7 +262,6 @@ class Timeline {
   }
 
   tell() {
-    this.seq += 1;
     const [start, stop] = this.span || [-1, -1];
     this.send({ frame: this.frame, start, stop, seq: this.seq });
   }
@@ -272,6 +271,8 @@ class Timeline {
     area.onpointerdown = (event) => {
       if (event.button !== 0 || !this.svg || !this.svg.contains(event.target)) return;
       this.stop();
+      this.seq += 1;
+      area.focus({ preventScroll: true });
       area.setPointerCapture(event.pointerId);
       this.frame = this.frameAt(event);
       const token = this.tokenAt(this.frame);
@@ -319,6 +320,7 @@ class Timeline {
       return;
     } else return;
     event.preventDefault();
+    this.seq += 1;
     this.point();
     clearTimeout(this.settled);
     this.settled = setTimeout(() => this.tell(), 150);
@@ -330,6 +332,7 @@ class Timeline {
       this.tell();
       return;
     }
+    this.seq += 1;
     const { fps, frames } = this.data;
     const first = this.frame >= frames - 1 ? 0 : this.frame;
     const began = performance.now();
@@ -367,8 +370,10 @@ export default function (component) {
   if (!timelines.has(root)) timelines.set(root, new Timeline(root));
   const timeline = timelines.get(root);
   timeline.update(data, (value) => setTriggerValue("pointed", value));
-  return () => {
+  // Also called before an update, which must not take the focus away: only a timeline that is gone has ended.
+  return () => setTimeout(() => {
+    if (root.isConnected) return;
     timeline.end();
     timelines.delete(root);
-  };
+  });
 }
