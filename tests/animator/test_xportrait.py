@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from animator import controls
 from animator.alignment import Alignment, best_frame, bridged, patches
 from animator.builders import animator_config, build_pipeline, check_architecture
 from animator.controls import build_control
@@ -194,3 +195,57 @@ def test_a_saved_pipeline_comes_back(pipeline: XNeMoPipeline, tmp_path: Path) ->
         ours, theirs = getattr(pipeline, name).state_dict(), getattr(again, name).state_dict()
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert again.unet.config.slots_after_upsampling and not again.unet.config.middle_slot
+
+
+THIRD = '''
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from animator.controls.control import Condition, Control, PreparedControl
+from animator.motion_clip import MotionClip
+
+
+class Brightness(ModelMixin, ConfigMixin, Control):
+    """Tokens that say nothing but how far the clip has come."""
+
+    @register_to_config
+    def __init__(self, tokens: int = 2, width: int = 16):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(tokens, width))
+
+    def read(self, reader, how):
+        raise NotImplementedError
+
+    def check(self, driving):
+        return driving
+
+    def prepare(self, driving, setting):
+        return Prepared(self.weight)
+
+
+class Prepared(PreparedControl):
+    def __init__(self, weight):
+        self.weight = weight
+
+    def condition(self, step):
+        frames = torch.tensor(step.frames)[:, None, None] * self.weight
+        return Condition(tokens=frames[None].expand(2 if step.guided else 1, -1, -1, -1))
+
+
+def build(config):
+    return Brightness(width=config.unet.motion_token_dim)
+'''
+
+
+def test_a_third_control_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: PortraitPictures
+) -> None:
+    (tmp_path / "brightness.py").write_text(THIRD)
+    monkeypatch.setattr(controls, "__path__", [*controls.__path__, str(tmp_path)])
+    build_pipeline(replace(animator_config("tiny"), control="brightness")).save_pretrained(tmp_path / "weights")
+    pipe = XNeMoPipeline.from_pretrained(tmp_path / "weights")
+    shake(pipe.unet)
+    assert type(pipe.control).__name__ == "Brightness" and pipe.motion_encoder is None
+    motion = MotionClip(torch.zeros(3, 512), torch.tensor([[0.0, 0.0, 1.0]] * 3), 25.0, "0123456789abcdef")
+    frames = pipe(pictures, motion, num_inference_steps=1).frames
+    assert frames.shape == (3, 64, 64, 3) and not np.array_equal(frames[0], frames[2])
