@@ -76,9 +76,11 @@ def evaluate_latent(config: LatentConfig, model: NetworkFile, output: Path) -> d
     Returns:
         Plain objects: `ordering` and `identity` of f_mot and of the yardstick, `probes` with R2 of each coefficient.
     Raises:
-        XNeMoError: the model cannot be read, or hardly any face is found in the pictures.
+        XNeMoError: the model cannot be read, hardly any face is found in the pictures, or the weights have no latent.
     """
     pipeline = load_pipeline(config)
+    if pipeline.motion_encoder is None:
+        raise XNeMoError("these weights are driven by pictures and have no motion latent to ask")
     side = pipeline.motion_encoder.config.image_size
     folder = output / "records"
     folder.mkdir(parents=True, exist_ok=True)
