@@ -66,7 +66,7 @@ def summary(result: dict[str, Any]) -> str:
     if weights["found"]:
         lines.append(
             f"weights   {weights['path']}: {weights['image_size']} px, {weights['size_mb']:.0f} MiB, "
-            f"encoder {weights['encoder_id']}, licence {weights['licence']}"
+            f"encoder {weights['encoder_id'] or 'none'}, licence {weights['licence']}"
         )
     else:
         lines.append(f"weights   none: {weights['reason']}")
@@ -94,7 +94,10 @@ def _weights(setting: str | None) -> dict[str, Any]:
 
     try:
         folder = find_weights(setting)
-        encoder = MotionEncoder.from_pretrained(folder, subfolder="motion_encoder")
+        # Weights that are driven by pictures have none.
+        encoder = None
+        if (folder / "motion_encoder").is_dir():
+            encoder = MotionEncoder.from_pretrained(folder, subfolder="motion_encoder")
         index = json.loads((folder / "model_index.json").read_text())
     except (XNeMoError, OSError, ValueError) as error:
         return {"found": False, "path": str(setting or DEFAULT_WEIGHTS), "reason": " ".join(str(error).split())}
@@ -102,7 +105,7 @@ def _weights(setting: str | None) -> dict[str, Any]:
     return {
         "found": True,
         "path": str(folder),
-        "encoder_id": encoder_id(encoder),
+        "encoder_id": None if encoder is None else encoder_id(encoder),
         "licence": _licence(folder),
         "size_mb": round(size, 1),
         "image_size": index.get("image_size"),
