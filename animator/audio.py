@@ -95,7 +95,9 @@ class AudioTrack:
         self.path = path
         self._start = _first_picture_time(path)
         try:
-            self._input: InputContainer = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"})
+            self._input: InputContainer = av.open(
+                os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            )
         except FFmpegError as error:
             raise XNeMoError(f"{path}: cannot be read as video or sound: {error.strerror or error}") from error
         self._source: AudioStream | None = next(iter(self._input.streams.audio), None)

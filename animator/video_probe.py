@@ -216,7 +216,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     """
     try:
         # Playlists would otherwise open other files and addresses; an absolute path is never taken for an address.
-        with av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}) as container:
+        options = {"protocol_whitelist": "file"}
+        # Tags may be in any encoding, or damaged; PyAV raises at them otherwise.
+        with av.open(os.path.abspath(path), options=options, metadata_errors="replace") as container:
             yield container
     except FFmpegError as error:
         raise XNeMoError(f"{path}: cannot be read as video or sound: {error.strerror or error}") from error
@@ -315,7 +317,7 @@ def _prevailing_rate(times: NDArray[np.float64]) -> Fraction:
     steps = steps[steps > 0]
     if not len(steps):
         return Fraction(25)
-    median = np.median(steps)
+    median = np.quantile(steps, 0.5, method="lower")  # one of them, and not between two that are far apart
     # The mean of what is near the median, because coarse clocks (1 ms) give 33, 33, 34.
     mean = float(np.mean(steps[np.abs(steps - median) < 0.25 * median]))
     nearest = min(_STANDARD_RATES, key=lambda rate: abs(float(rate) * mean - 1))

@@ -245,3 +245,11 @@ def test_a_manifest_of_others_cannot_steer_the_terminal() -> None:
     nothing = PixelMark(False, None, 4.0, 1.0, np.zeros(24, bool))
     text = summary({"file": "f.mp4"} | report(Findings(None, False, signed, nothing, None)))
     assert "\x1b" not in text and "\x07" not in text
+
+
+def test_tags_of_any_encoding_do_not_hide_a_video(tmp_path: Path) -> None:
+    data = (CORPUS / "marked.mp4").read_bytes()
+    assert b"Synthetic media" in data
+    (tmp_path / "latin1.mp4").write_bytes(data.replace(b"Synthetic media", b"Synth\xe9tic m\xe9dia"))
+    with VideoReader(tmp_path / "latin1.mp4") as reader:
+        assert len(reader) == 4

@@ -41,7 +41,7 @@ BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # BT.709, as 
 SCALES = np.exp(np.arange(np.log(0.7), np.log(1.35), 0.005))
 PLACES = 12  # at each scale, those where the fixed signal is strongest
 # Scores that prove the mark: alone, and where the checksum agrees too. docs/provenance.md has both kinds of error.
-SURE, LIKELY = 7.0, 6.0
+SURE, LIKELY = 8.0, 6.5
 MOST_PICTURES = 48  # a video is judged by so many pictures at most
 
 Luma = NDArray[np.float32]

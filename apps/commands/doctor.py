@@ -23,6 +23,10 @@ def run(files: list[str], config: DoctorConfig, options: argparse.Namespace, con
         from apps.weights_report import weights_report
 
         return weights_report()
+    if options.licences:
+        from apps.licences import dependency_licences
+
+        return {"licences": dependency_licences()}
     import torch
 
     from animator.assets import ASSETS, cache_dir, is_cached
@@ -54,6 +58,8 @@ def summary(result: dict[str, Any]) -> str:
         from apps.weights_report import weights_summary
 
         return weights_summary(result)
+    if "licences" in result:
+        return "\n".join(f"{each['name']:<32} {each['version']:<16} {each['licence']}" for each in result["licences"])
     versions = ", ".join(f"{name} {found or 'missing'}" for name, found in result["versions"].items())
     readers = ", ".join(f"{name} {found or 'not installed'}" for name, found in result["readers"].items())
     device, weights, memory = result["device"], result["weights"], result["memory"]
@@ -134,11 +140,12 @@ def _memory(device: Any, dtype: Any) -> dict[str, Any]:
 
 
 VERB = Verb(
-    usage="xnemo doctor [--weights] [key=value ...] [--json]",
+    usage="xnemo doctor [--weights | --licences] [key=value ...] [--json]",
     config="doctor",
     run=run,
     summary=summary,
     options=(
         Option(("--weights",), "show instead which released weights are there, which are missing, and what to do next"),
+        Option(("--licences",), "show instead what each installed package that this program needs is licensed under"),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -88,7 +89,7 @@ def broken_json(draw: st.DrawFn, whole: bytes) -> bytes:
         if isinstance(holder, dict) and draw(st.integers(0, 3)) == 0:
             del holder[key]
         else:
-            holder[key] = draw(st.sampled_from(ODD))
+            holder[key] = copy.deepcopy(draw(st.sampled_from(ODD)))  # or a list could come to hold itself
     return json.dumps(tree).encode()
 
 
