@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from animator.errors import XNeMoError
 from apps.viewer import networks
 from apps.viewer.rendering import Job, RenderQueue, draw_video
 from apps.viewer.server import settings
@@ -84,8 +85,23 @@ def in_words(job: Job) -> str:
 
 def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str) -> None:
     """A button that puts a full render into the queue."""
-    if st.button("Render", key=key, icon=":material/movie:", help="Draws every frame in full, in the background."):
+    st.button(
+        "Render",
+        key=key,
+        icon=":material/movie:",
+        help="Draws every frame in full, in the background.",
+        # A callback runs before the page does: no click is lost while a page is being made.
+        on_click=_submit,
+        args=(session, title, motion, portrait),
+    )
+
+
+def _submit(session: Session, title: str, motion: MotionClip, portrait: Path) -> None:
+    try:
         submit(session, title, motion, portrait)
+    except XNeMoError as error:
+        session.notices.append(str(error))
+    else:
         st.toast(f"{title}: in the queue", icon=":material/movie:")
 
 

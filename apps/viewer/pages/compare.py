@@ -9,6 +9,9 @@ from apps.viewer.parts import empty, errors_in_words, headline
 from apps.viewer.session import current
 from apps.viewer.suggestions import kept
 
+PLAYER_WIDTH = 700  # pixels
+FIGURES_WIDTH = 180
+
 
 def page() -> None:
     """Lay the page out."""
@@ -21,6 +24,7 @@ def page() -> None:
         empty("Nothing to compare", "Open a clip, and press Render on a page that makes motion: results meet here.")
     if len(found) == 1:
         st.info("There is one video so far: press Render on another page, and compare both.", icon=":material/info:")
+        return
     named = {each.key: each for each in found}
     first, second = st.columns(2)
     with first:
@@ -29,14 +33,12 @@ def page() -> None:
         b = named[
             st.selectbox("with that", list(named), min(1, len(named) - 1), lambda key: named[key].name, key="compare-b")
         ]
-    with errors_in_words():
-        player, figures = st.columns([7, 2], gap="medium")
-        with player:
+    # Not columns: in a narrow window the figures go below the player.
+    with errors_in_words(), st.container(horizontal=True):
+        with st.container(width=PLAYER_WIDTH):
             show_player(packed(a, b), "comparison")
-        with figures:
-            with st.spinner("Measuring …"):
-                apart = kept(session, "distance", (a.key, b.key), lambda: measure(a.video, b.video))
-            _figures(apart)
+        with st.container(width=FIGURES_WIDTH), st.spinner("Measuring …"):
+            _figures(kept(session, "distance", (a.key, b.key), lambda: measure(a.video, b.video)))
 
 
 def _figures(apart: Distance) -> None:

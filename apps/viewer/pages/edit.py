@@ -20,7 +20,10 @@ from apps.viewer.takes import Take, shown_motion, token_at
 from apps.viewer.timeline import show_timeline
 from motion_tokenizer.editing import Delete, Edit, Insert, Lock, Repeat, Replace, Swap, TokenKind, describe
 
-STILL_WIDTH = 224  # pixels
+PICTURES_WIDTH = 300  # pixels
+CONTROLS_WIDTH = 576
+STILL_WIDTH = 224
+CARD_WIDTH = 80
 CHIPS = 8  # codes of the selection that are shown
 AROUND = 2.0  # seconds that are played on each side of the cursor
 
@@ -31,7 +34,7 @@ def page() -> None:
     headline(
         f"Edit {take.name}",
         "Select tokens in the row below, then say what shall become of them. Every change is undone with one click, "
-        "and the picture on the right follows at once.",
+        "and the picture follows at once.",
     )
     with errors_in_words():
         _editor()
@@ -53,12 +56,12 @@ def _editor() -> None:
     _bar(session, take, table)
     start, stop = selected(session, take)
     chosen = _choice(take, start, stop)
-    left, right = st.columns([3, 2], gap="large")
-    with right, errors_in_words():
-        # First, for this is what somebody looks at after an edit.
-        _pictures(session, take, table, clip)
-    with left, errors_in_words():
-        OPERATIONS[chosen](session, take, table, clip, start, stop)
+    # Not columns: in a narrow window the controls go below the pictures.
+    with st.container(horizontal=True):
+        with st.container(width=PICTURES_WIDTH), errors_in_words():
+            _pictures(session, take, table, clip)
+        with st.container(width=CONTROLS_WIDTH), errors_in_words():
+            OPERATIONS[chosen](session, take, table, clip, start, stop)
 
 
 def _bar(session: Session, take: Take, table: EditTable) -> None:
@@ -132,16 +135,17 @@ def _replace(session: Session, take: Take, table: EditTable, clip: int, start: i
             "brackets how likely the generator held it before it saw what follows, among all codes."
         )
         found = suggest(session, take, start, stills.portrait_of(session, take))
-        for column, each in zip(st.columns(len(found)), found, strict=True):
-            with column:
+        with st.container(horizontal=True):
+            for each in found:
                 code = each.alternative.code
-                st.image(each.picture)
-                text(chip(code))
-                st.caption(f"{each.alternative.both:.0%} ({each.alternative.before:.1%})")
-                row = (code, *(int(token) for token in take.tokens.tokens[start, 1:]))
-                here = code == int(take.tokens.tokens[start, 0])
-                if st.button("Is here" if here else "Use", key=f"use-{code}", disabled=here):
-                    _make(session, table, Replace(clip, start, (row,)))
+                with st.container(width=CARD_WIDTH):
+                    st.image(each.picture, width="stretch")
+                    text(chip(code))
+                    st.caption(f"{each.alternative.both:.0%} ({each.alternative.before:.1%})")
+                    row = (code, *(int(token) for token in take.tokens.tokens[start, 1:]))
+                    here = code == int(take.tokens.tokens[start, 0])
+                    if st.button("Is here" if here else "Use", key=f"use-{code}", disabled=here):
+                        _make(session, table, Replace(clip, start, (row,)))
     with st.form("codes", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         codes = st.text_input(
             "Codes to put here",

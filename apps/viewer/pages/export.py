@@ -23,7 +23,8 @@ from apps.viewer.rendering import KEPT, Job
 from apps.viewer.session import Session, current
 from apps.viewer.takes import Take, shown_motion
 
-VIDEO_WIDTH = 320  # pixels
+PART_WIDTH = 440  # pixels
+VIDEO_WIDTH = 320
 
 
 def page() -> None:
@@ -32,12 +33,13 @@ def page() -> None:
     headline("Export", "Everything that is made here can be taken away, and made again by `xnemo` from the files.")
     if take is None and not jobs():
         empty("Nothing is open", "Open the example, or a clip of your own, to save what becomes of it.")
-    left, right = st.columns(2, gap="large")
-    with left, errors_in_words():
-        if take is not None:
-            _files(session, take)
-    with right, errors_in_words():
-        _videos(session)
+    # Not columns: in a narrow window one goes below the other.
+    with st.container(horizontal=True):
+        with st.container(width=PART_WIDTH), errors_in_words():
+            if take is not None:
+                _files(session, take)
+        with st.container(width=PART_WIDTH), errors_in_words():
+            _videos(session)
 
 
 def _files(session: Session, take: Take) -> None:

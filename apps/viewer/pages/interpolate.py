@@ -9,7 +9,7 @@ import streamlit as st
 
 from apps.viewer import stills
 from apps.viewer.jobs import render_button
-from apps.viewer.keys import HELP, MOST, WAYS, add, collected, key_of_picture, key_of_take, ways_through
+from apps.viewer.keys import HELP, WAYS, add, collected, key_of_picture, key_of_take, ways_through
 from apps.viewer.making import keep_button
 from apps.viewer.parts import choose_take, empty, errors_in_words, headline
 from apps.viewer.session import Session, current
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
 
 KEY_WIDTH = 120  # pixels
+CARD_WIDTH = 104
 
 
 def page() -> None:
@@ -38,14 +39,15 @@ def page() -> None:
 def _collect(session: Session) -> None:
     keys = collected(session)
     if keys:
-        for column, (number, key) in zip(st.columns(MOST), enumerate(list(keys)), strict=False):
-            with column:
-                st.image(key.picture)
-                with st.container(horizontal=True, vertical_alignment="center"):
-                    st.caption(f"{number + 1}", width="content", help=key.name)
-                    if st.button("", key=f"drop-{number}", icon=":material/close:", type="tertiary", help="Remove it"):
-                        keys.pop(number)
-                        st.rerun()
+        with st.container(horizontal=True):
+            for number, key in enumerate(list(keys)):
+                with st.container(width=CARD_WIDTH):
+                    st.image(key.picture, width="stretch")
+                    with st.container(horizontal=True, vertical_alignment="center"):
+                        st.caption(f"{number + 1}", width="content", help=key.name)
+                        if st.button("", key=f"drop-{number}", icon=":material/close:", type="tertiary", help="Remove"):
+                            keys.pop(number)
+                            st.rerun()
     with st.expander("Add a frame", icon=":material/add_photo_alternate:", expanded=len(keys) < 2):
         left, right = st.columns(2, gap="large")
         with left, errors_in_words():
