@@ -62,10 +62,10 @@ def usage_chart(statistics: CodeStatistics) -> alt.Chart:
 
 
 def transition_rows(statistics: CodeStatistics, codes: Sequence[int]) -> list[dict[str, Any]]:
-    """The transition matrix as rows of `from`, `to` and `share`; pairs that never occur are left out."""
+    """The transition matrix as rows of `before`, `after` and `share`; pairs that never occur are left out."""
     matrix = statistics.transitions(list(codes))
     return [
-        {"from": str(before), "to": str(after), "share": round(float(matrix[i, j]), 4)}
+        {"before": str(before), "after": str(after), "share": round(float(matrix[i, j]), 4)}
         for i, before in enumerate(codes)
         for j, after in enumerate(codes)
         if matrix[i, j] > 0
@@ -73,27 +73,27 @@ def transition_rows(statistics: CodeStatistics, codes: Sequence[int]) -> list[di
 
 
 def transition_chart(statistics: CodeStatistics, codes: Sequence[int]) -> alt.Chart:
-    """How often a code follows another; a click on a cell is the selection `cell`, with `from` and `to`."""
+    """How often a code follows another; a click is the selection `pair`, with `before` and `after`."""
     names = [str(code) for code in codes]
     axis = {"sort": names, "scale": alt.Scale(domain=names, paddingInner=0.06)}
     return (
         alt.Chart(alt.Data(values=transition_rows(statistics, codes)))
         .mark_rect(cornerRadius=2)
         .encode(
-            x=alt.X("to:O", title="then", axis=alt.Axis(labelAngle=-60), **axis),
-            y=alt.Y("from:O", title="first", **axis),
+            x=alt.X("after:O", title="then", axis=alt.Axis(labelAngle=-60), **axis),
+            y=alt.Y("before:O", title="first", **axis),
             color=alt.Color(
                 "share:Q",
                 scale=alt.Scale(range=["#f3d7bd", "#d9730d", "#6b2f00"], type="sqrt"),
                 legend=alt.Legend(title="share", format=".0%", orient="right"),
             ),
             tooltip=[
-                alt.Tooltip("from:O", title="first"),
-                alt.Tooltip("to:O", title="then"),
+                alt.Tooltip("before:O", title="first"),
+                alt.Tooltip("after:O", title="then"),
                 alt.Tooltip("share:Q", format=".1%"),
             ],
         )
-        .add_params(alt.selection_point(name="cell", fields=["from", "to"]))
+        .add_params(alt.selection_point(name="pair", fields=["before", "after"]))
         .properties(height=430)
     )
 

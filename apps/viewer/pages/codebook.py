@@ -159,9 +159,9 @@ def _charts(session: Session, statistics: CodeStatistics) -> None:
         codes = statistics.most_used(SHOWN)
         st.markdown("**Which code follows which**", help="The codes used most; a click on a cell shows its first code.")
         event = st.altair_chart(
-            transition_chart(statistics, codes), width="stretch", on_select="rerun", selection_mode="cell", key="cells"
+            transition_chart(statistics, codes), width="stretch", on_select="rerun", selection_mode="pair", key="pairs"
         )
-        picked = event.selection.get("cell") if event else None
-        if picked and int(picked[0]["from"]) != session.scratch.get("code"):
-            _choose(session, int(picked[0]["from"]))
+        picked = event.selection.get("pair") if event else None
+        if picked and int(picked[0]["before"]) != session.scratch.get("code"):
+            _choose(session, int(picked[0]["before"]))
             st.rerun()

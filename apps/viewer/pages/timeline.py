@@ -60,7 +60,8 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
     if analysis.error is not None:
         words.append(f"error {analysis.error[token]:.2f}")
     if packaged_survey().tokenizer_id == tokenizer.id:
-        words.append(f"used {usage[code]} times in the training clips" if usage[code] else "never used in training")
+        times = {0: "never", 1: "once"}.get(int(usage[code]), f"{usage[code]} times")
+        words.append(f"used {times} in the training clips")
     st.caption(" · ".join(words))
     expected = zip(analysis.expected[token], analysis.probabilities[token], strict=True)
     chips = " ".join(f"{chip(int(other))} {share:.0%}" for other, share in expected)

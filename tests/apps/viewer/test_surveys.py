@@ -67,7 +67,7 @@ def test_transitions_never_cross_from_one_clip_into_the_next() -> None:
     assert statistics.successors(0, 3) == [(1, pytest.approx(2 / 3)), (2, pytest.approx(1 / 3))]
     assert statistics.successors(2, 3) == []
     assert np.allclose(statistics.transitions([0, 1])[0], [0, 2 / 3])
-    assert {(row["from"], row["to"]) for row in transition_rows(statistics, [0, 1, 2])} == {
+    assert {(row["before"], row["after"]) for row in transition_rows(statistics, [0, 1, 2])} == {
         ("0", "1"),
         ("0", "2"),
         ("1", "0"),
