@@ -20,7 +20,7 @@ from pathlib import Path
 
 from animator.errors import XNeMoError
 from animator.mead import is_mead, read_mead
-from animator.training.sources import VIDEO_SUFFIXES, Source, check_names, find_sources
+from animator.training.sources import VIDEO_SUFFIXES, Source, check_names, check_splits, find_sources
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 AUTO, PLAIN = "auto", "plain"
@@ -55,7 +55,7 @@ def find_clips(paths: Sequence[Path], layout: str = AUTO, cameras: Collection[st
         layout: of the folders, one of `LAYOUTS`; "plain" is a folder of people's folders, "auto" looks at the names.
         cameras: views that are taken, where a layout has several; none is MEAD's front, and all of NeRSemble.
     Raises:
-        XNeMoError: as `find_sources`; a folder has not the layout, or none of the cameras.
+        XNeMoError: as `find_sources`; a folder has not the layout, or none of the cameras; a person is in both splits.
     """
     sources: list[Source] = []
     missing: list[str] = []
@@ -67,6 +67,7 @@ def find_clips(paths: Sequence[Path], layout: str = AUTO, cameras: Collection[st
         missing += found.missing
         ignored += found.ignored
     check_names(sources)
+    check_splits(sources)
     return Found(tuple(sources), tuple(missing), tuple(ignored))
 
 

@@ -232,20 +232,37 @@ def outcome_of(folder: Path, name: str) -> PartInfo | Rejection | None:
 
 
 def assign_splits(clips: Sequence[PartInfo]) -> list[str]:
-    """The split of each clip; where it is not given, one in ten identities is for validation, chosen by hash.
+    """The split of each clip; where it is given for no clip of a person, one in ten is for validation, chosen by hash.
 
     The choice does not change when clips are added, except that as long as it falls on nobody, the identity with the
     smallest hash is taken (unless it is the only one).
+
+    Raises:
+        XNeMoError: both splits are given for one person.
     """
+    given: dict[str, PartInfo] = {}
+    for clip in clips:
+        if clip.split and given.setdefault(clip.identity, clip).split != clip.split:
+            first = given[clip.identity]
+            raise XNeMoError(
+                f"identity {clip.identity} is in both splits ({first.name} in {first.split}, {clip.name} in "
+                f"{clip.split}); a person belongs to one: say so in a manifest, and remove the parts of one of them"
+            )
 
     def place(identity: str) -> float:
         return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
 
-    free = sorted({clip.identity for clip in clips if not clip.split}, key=place)
+    free = sorted({clip.identity for clip in clips} - given.keys(), key=place)
     held_out = {identity for identity in free if place(identity) < VALIDATION_SHARE}
     if not held_out and len(free) > 1 and all(clip.split != "validation" for clip in clips):
         held_out = {free[0]}
-    return [clip.split or ("validation" if clip.identity in held_out else "train") for clip in clips]
+
+    def split(clip: PartInfo) -> str:
+        if clip.identity in given:
+            return given[clip.identity].split
+        return "validation" if clip.identity in held_out else "train"
+
+    return [split(clip) for clip in clips]
 
 
 def assemble(folder: Path) -> list[PartInfo]:

@@ -81,6 +81,22 @@ def check_names(sources: Sequence[Source]) -> None:
             raise XNeMoError(f"{source.path} and {other.path} would both be called {source.name}; rename one of them")
 
 
+def check_splits(sources: Sequence[Source]) -> None:
+    """See that nobody is in both splits.
+
+    Raises:
+        XNeMoError: somebody is.
+    """
+    given: dict[str, Source] = {}
+    for source in sources:
+        if source.split is not None and given.setdefault(source.identity, source).split != source.split:
+            first = given[source.identity]
+            raise XNeMoError(
+                f"identity {source.identity} is in both splits ({first.path} in {first.split}, {source.path} in "
+                f"{source.split}); a person belongs to one: move the clips, or say it in a manifest"
+            )
+
+
 def _in_folder(folder: Path) -> list[Source]:
     videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if not videos:

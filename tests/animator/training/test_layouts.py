@@ -46,6 +46,10 @@ def test_hdtf_speakers_are_one_person_whatever_the_talk(tmp_path: Path) -> None:
         "RD_Radio12_000": ("hdtf", "Radio12", None, None, None, None),
     }
     assert found.missing == ("WRA_TimScott: lacks 000, 001",) and found.ignored == ()
+    touch(tmp_path, "test/WDA_NancyPelosi3_000.mp4")
+    with pytest.raises(XNeMoError, match="identity NancyPelosi is in both splits"):
+        find_clips([tmp_path])
+    (tmp_path / "test/WDA_NancyPelosi3_000.mp4").unlink()
     touch(tmp_path, "holiday.mp4")
     assert {clip.dataset for clip in find_clips([tmp_path]).sources} == {""}  # not all are HDTF's: a plain folder
     assert find_clips([tmp_path], "hdtf").ignored[0].startswith("holiday.mp4: not named as in HDTF")

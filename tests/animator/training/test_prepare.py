@@ -226,6 +226,10 @@ def test_somebody_is_held_out_wherever_there_is_a_choice() -> None:
         assert "validation" in assign_splits([part(f"p{number}") for number in range(count)])
     assert assign_splits([part("alone")]) == ["train"]
     assert assign_splits([part("a", "train"), part("b", "validation")]) == ["train", "validation"]
+    # What is said of one clip of a person goes for all of them.
+    assert assign_splits([part("a"), part("a", "validation"), part("b")]) == ["validation", "validation", "train"]
+    with pytest.raises(XNeMoError, match="identity a is in both splits"):
+        assign_splits([part("a", "train"), part("a", "validation")])
 
 
 def test_sources_are_named_after_their_place(tmp_path: Path) -> None:
