@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from animator.builders import animator_config, build_animator
+from animator.training import validation
 from animator.training.crops import FaceCrops
 from animator.training.loop import CHECKPOINT
 from animator.training.optimisers import build_optimizer
@@ -35,6 +36,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("vae", "reference_net", "unet"):
         getattr(models, name).save_pretrained(folder / name)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_validations() -> Iterator[None]:
+    """Every run ends with one; here the training is what counts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PAIRS": 2, "SHOWN": 1, "DDIM_STEPS": 1, "CLIPS": 1}.items():
+            patch.setattr(validation, name, value)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -59,38 +69,8 @@ def checkpoint(output: Path) -> dict[str, Any]:
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def through(crops_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody stopped."""
-    output = tmp_path_factory.mktemp("through")
-    run(crops_folder, start, output, STEPS)
-    return output
-
-
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
-    crops_folder: Path, start: Path, through: Path, tmp_path: Path
-) -> None:
-    chance, kills, reached = random.Random(0), 0, []
-    while kills < 3:
-        child = PROCESSES.Process(target=run, args=(crops_folder, start, tmp_path, STEPS))
-        child.start()
-        # From its first moment on: while it builds, trains, and writes, which it does after every step.
-        child.join(chance.uniform(0.5, 2.5))
-        child.kill()
-        child.join()
-        kills += 1
-        reached.append(checkpoint(tmp_path)["step"] if (tmp_path / CHECKPOINT).exists() else 0)
-    run(crops_folder, start, tmp_path, STEPS)
-    check_same(checkpoint(through), checkpoint(tmp_path), EVERYTHING)
-    assert not list(tmp_path.glob(".xnemo-*")), reached
-    whole, resumed = logged(through), logged(tmp_path)
-    for name in ("loss/diffusion", "loss/discriminator", "gradient/model", "rate/model"):
-        assert resumed[name].items() <= whole[name].items(), (name, reached)
-
-
-def test_a_kill_in_the_middle_of_a_checkpoint_leaves_the_one_before(
-    crops_folder: Path, start: Path, through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def torn_at_the_second(crops: Path, start: Path, output: Path) -> None:
+    """A run that is killed when its second checkpoint is half written."""
     whole, written = torch.save, []
 
     def torn(content: Any, path: Path) -> None:
@@ -100,16 +80,35 @@ def test_a_kill_in_the_middle_of_a_checkpoint_leaves_the_one_before(
             os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(torch, "save", torn)
-    child = PROCESSES.Process(target=run, args=(crops_folder, start, tmp_path, STEPS))
+    torch.save = torn  # in the child alone
+    run(crops, start, output, STEPS)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
+    crops_folder: Path, start: Path, tmp_path: Path
+) -> None:
+    through, killed = tmp_path / "through", tmp_path / "killed"
+    run(crops_folder, start, through, STEPS)
+    child = PROCESSES.Process(target=torn_at_the_second, args=(crops_folder, start, killed))
     child.start()
     child.join()
-    monkeypatch.undo()
     assert child.exitcode == -signal.SIGKILL
-    assert list(tmp_path.glob(".xnemo-*")) and checkpoint(tmp_path)["step"] == 1
-    run(crops_folder, start, tmp_path, STEPS)
-    check_same(checkpoint(through), checkpoint(tmp_path), EVERYTHING)
-    assert not list(tmp_path.glob(".xnemo-*"))
+    assert list(killed.glob(".xnemo-*")) and checkpoint(killed)["step"] == 1
+    chance, reached = random.Random(0), []
+    for _ in range(2):
+        child = PROCESSES.Process(target=run, args=(crops_folder, start, killed, STEPS))
+        child.start()
+        # At any moment: while it builds, trains, and writes, which it does after every step.
+        child.join(chance.uniform(0.5, 2.5))
+        child.kill()
+        child.join()
+        reached.append(checkpoint(killed)["step"])
+    run(crops_folder, start, killed, STEPS)
+    check_same(checkpoint(through), checkpoint(killed), EVERYTHING)
+    assert not list(killed.glob(".xnemo-*")), reached
+    whole, resumed = logged(through), logged(killed)
+    for name in ("loss/diffusion", "loss/discriminator", "gradient/model", "rate/model"):
+        assert resumed[name].items() <= whole[name].items(), (name, reached)
 
 
 def one_of_two(rank: int, port: int, *words: Any) -> None:
@@ -124,11 +123,11 @@ def test_two_processes_have_the_losses_of_one(crops_folder: Path, start: Path, t
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = (crops_folder, start, tmp_path / "two", 3, "pairs=4", "diffusion_pairs=2")
+    together = (crops_folder, start, tmp_path / "two", 2, "pairs=4", "diffusion_pairs=2")
     children = [PROCESSES.Process(target=one_of_two, args=(rank, port, *together)) for rank in range(2)]
     for child in children:
         child.start()
-    run(crops_folder, start, tmp_path / "one", 3, "pairs=4", "diffusion_pairs=2")
+    run(crops_folder, start, tmp_path / "one", 2, "pairs=4", "diffusion_pairs=2")
     for child in children:
         child.join(300)
     assert [child.exitcode for child in children] == [0, 0]
@@ -175,7 +174,7 @@ def test_eight_frames_are_learnt_by_heart(crops_folder: Path, tmp_path: Path) ->
         loss.backward()
         optimizer.step()
         last = loss.item()
-    assert last < 0.02 * first
+    assert last < 0.05 * first
 
 
-OVERFIT_STEPS = 80
+OVERFIT_STEPS = 40
