@@ -43,6 +43,7 @@ VERBS = {
     "train animator": ("train_animator", "train motion encoder, GAN head and diffusion model on face clips"),
     "train tokenizer": ("train_tokenizer", "train the motion tokenizer on a motion dataset"),
     "train gpt": ("train_gpt", "train the motion generator on the tokens of a motion dataset"),
+    "train all": ("train_all", "train everything in a row, from clips to weights that belong together"),
     "evaluate self": ("evaluate_self", "measure weights on clips that drive their own first frames (Table 1, left)"),
     "evaluate cross": ("evaluate_cross", "measure weights on clips that drive others' portraits (Table 1, right)"),
     "evaluate latent": ("evaluate_latent", "measure what the motion latent holds, on synthetic heads"),

@@ -1,0 +1,132 @@
+"""`xnemo train all` at the smallest sizes, on real clips."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from animator.config_loader import load_config
+from animator.pipeline import XNeMoPipeline
+from apps.chain import content_key, steps_of
+from apps.cli import main
+from motion_gpt.outpainting import continue_motion
+from motion_gpt.settings import Sampling
+from motion_gpt.weights import load_gpt
+from motion_tokenizer.tokenizer import MotionTokenizer
+from tests.animator.media import clip_frames, make_video
+from tests.apps.conftest import Outcome
+
+FRAMES = 44
+
+
+@pytest.fixture(scope="module")
+def clips(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people, one of them held out, in a manifest."""
+    folder = tmp_path_factory.mktemp("clips")
+    names = {"GRID_01_neutral_01": "train", "MEAD_M003_happy_02": "train", "AOC_01": "validation"}
+    rows = ["file,kind,split,identity"]
+    for name, split in names.items():
+        make_video(folder / f"{name[:4]}.mp4", clip_frames(shared_data / "clips" / f"{name}.mp4", FRAMES), 25)
+        rows.append(f"{name[:4]}.mp4,clip,{split},{name[:4]}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture
+def xnemo(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """The command line as it is, inside an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Outcome:
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.mark.slow
+def test_from_clips_to_weights_that_belong_together(
+    xnemo: Callable[..., Outcome], clips: Path, shared_data: Path
+) -> None:
+    landmarker = shared_data / "models" / "face_landmarker.task"
+    steps = ["schedule.max_steps=2", "pairs=2", "image_size=64", "schedule.label_warm_up_steps=1"]
+    tokens = ["tokenizer=tiny", "tokenizer.codes=32", "window=16", "batch=2", "searched_steps=0", "unquantised_steps=0"]
+    words = [
+        "train", "all", clips, "-o", "made", "--minutes", "1", "animator=tiny", "gate=false",
+        "tokenizer_steps_a_minute=10", "gpt_steps_a_minute=10",
+        given("prepare", f"landmarker={landmarker}", "image_size=64"),
+        given("animator", *steps),
+        given("tokenizer", *tokens, "pool_vectors_per_code=1"),
+        given("gpt", "gpt=tiny", "augment.pool=8"),
+    ]  # fmt: skip
+    first = json.loads(ran(xnemo(*words, "--json")))
+    assert first["run"] == ["crops", "laptop", "dataset", "tokenizer", "gpt"] and first["left_out"] == []
+
+    # clip -> tokens -> continuation -> pixels
+    folders = first["weights"]
+    pipeline = XNeMoPipeline.from_pretrained(folders["animator"])
+    tokenizer = MotionTokenizer.from_pretrained(folders["motion_tokenizer"])
+    motion = pipeline.encode_motion(clips.parent / "AOC_.mp4")
+    assert motion.encoder_id == tokenizer.encoder_id
+    generator = load_gpt(folders["motion_gpt"], tokenizer)
+    (longer,) = continue_motion(generator, tokenizer, motion, 8, Sampling(seed=1))
+    assert longer.t0 == FRAMES and torch.isfinite(longer.latents).all()
+    ran(xnemo("outpaint", clips.parent / "AOC_.mp4", "--seconds", "0.2", "-o", "r.mp4",
+              f"weights={folders['animator']}", f"tokenizer_weights={folders['motion_tokenizer']}",
+              f"gpt_weights={folders['motion_gpt']}"))  # fmt: skip
+
+    again = json.loads(ran(xnemo(*words, "--json")))
+    assert again["run"] == [] and again["weights"] == folders
+    changed = json.loads(ran(xnemo(*words, "gpt_steps_a_minute=15", "--json")))
+    assert changed["run"] == ["gpt"] and changed["steps"]["tokenizer"] == first["steps"]["tokenizer"]
+
+
+def test_what_a_step_depends_on_is_in_its_key(tmp_path: Path) -> None:
+    config = load_config("train_all", ["stages=[image,motion]", "shares.autoencoder=1", "shares.animator=7"])
+    steps = {step.name: step for step in steps_of(config)}
+    assert list(steps) == ["crops", "autoencoder", "image", "motion", "dataset", "tokenizer", "gpt"]
+    assert steps["image"].needs == ("crops", "autoencoder") and steps["motion"].needs == ("crops", "image")
+    assert "start_from={image}" in steps["motion"].settings
+    # 60 minutes in 12 parts: 5 for the autoencoder, 35 for two stages, 10 for each of the others
+    assert "schedule.max_minutes=5" in steps["autoencoder"].settings
+    assert "schedule.max_minutes=17.5" in steps["image"].settings
+    assert "schedule.steps=2400" in steps["tokenizer"].settings and "schedule.steps=700" in steps["gpt"].settings
+
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "list.csv").write_text("file\na\n")
+    keys = {content_key(tmp_path), content_key(tmp_path / "list.csv")}
+    (tmp_path / "a").write_bytes(b"two")
+    keys |= {content_key(tmp_path), content_key(tmp_path / "list.csv")}
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len(keys | {content_key(tmp_path)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere"], "nowhere: cannot be read"),
+        ([".", "stages=[]"], "name at least one"),
+        ([".", "shares.animator=0", "shares.tokenizer=0", "shares.gpt=0"], "at least one must be above 0"),
+        ([".", "--minutes", "never"], "must be a number above 0"),
+    ],
+)
+def test_what_makes_no_sense_is_told(xnemo: Callable[..., Outcome], words: list[str], told: str) -> None:
+    outcome = xnemo("train", "all", *words)
+    assert outcome.code in (1, 2) and told in outcome.err and outcome.err.count("\n") == 1
+
+
+def ran(outcome: Outcome) -> str:
+    assert outcome.code == 0, outcome.err
+    return outcome.out
+
+
+def given(step: str, *words: str) -> str:
+    """Settings for one step, as they are written on the command line."""
+    return f"settings.{step}=[{','.join(repr(word) for word in words)}]"
