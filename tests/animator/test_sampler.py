@@ -49,7 +49,7 @@ def test_what_is_left_out_is_the_samplers() -> None:
     [
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"overlap": -1}, "overlap=-1"),
-        ({"initial": "zeros"}, "initial=zeros: not one of noise, blurred_reference"),
+        ({"initial": "zeros"}, "initial=zeros: not one of noise, reference, blurred_reference"),
         ({"guidance_scale": float("nan")}, "finite"),
         ({"schedule": NoiseScheduleConfig(beta_end=2.0)}, "schedule.beta_end=2"),
     ],
