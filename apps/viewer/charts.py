@@ -14,6 +14,7 @@ from apps.viewer.theme import ACCENT, SERIES
 
 GREY = 7  # number of the colour that stands for nothing in particular
 GREY_NAMES = (UNLABELLED, "other clips")
+HEAT = ("#f3d7bd", "#d9730d", "#6b2f00")  # from little to much
 LEGEND = 12  # names that a legend has room for
 
 # How often a code is used, in classes that double: first, last, label.
@@ -75,21 +76,18 @@ def transition_rows(statistics: CodeStatistics, codes: Sequence[int]) -> list[di
 def transition_chart(statistics: CodeStatistics, codes: Sequence[int]) -> alt.Chart:
     """How often a code follows another; a click is the selection `pair`, with `before` and `after`."""
     names = [str(code) for code in codes]
-    axis = {"sort": names, "scale": alt.Scale(domain=names, paddingInner=0.06)}
     return (
         alt.Chart(alt.Data(values=transition_rows(statistics, codes)))
         .mark_rect(cornerRadius=2)
         .encode(
-            x=alt.X("after:O", title="then", axis=alt.Axis(labelAngle=-60), **axis),
-            y=alt.Y("before:O", title="first", **axis),
+            x=alt.X("after:N", title="code after it", sort=names, axis=alt.Axis(labelAngle=-60, labelFontSize=10)),
+            y=alt.Y("before:N", title="code", sort=names, axis=alt.Axis(labelOverlap=False, labelFontSize=10)),
             color=alt.Color(
-                "share:Q",
-                scale=alt.Scale(range=["#f3d7bd", "#d9730d", "#6b2f00"], type="sqrt"),
-                legend=alt.Legend(title="share", format=".0%", orient="right"),
+                "share:Q", title="share", scale=alt.Scale(range=list(HEAT)), legend=alt.Legend(format=".0%")
             ),
             tooltip=[
-                alt.Tooltip("before:O", title="first"),
-                alt.Tooltip("after:O", title="then"),
+                alt.Tooltip("before:N", title="code"),
+                alt.Tooltip("after:N", title="code after it"),
                 alt.Tooltip("share:Q", format=".1%"),
             ],
         )
