@@ -40,6 +40,9 @@ class PicturesStage(Stage):
         self.needs = ("vae",) if config.train_backbone else ("vae", "reference_net", "unet")
         if self.control.untrained:
             self.control.begin_as(models.unet)
+        if config.gradient_checkpointing:
+            for net in (self.control.face, self.control.local):
+                net.enable_gradient_checkpointing()
         self._train("control", self.control)
         if config.train_backbone:
             self._train("reference_net", models.reference_net)

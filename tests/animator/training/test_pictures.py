@@ -70,7 +70,7 @@ def test_both_stages_train_what_they_name_and_the_result_animates(crops_folder: 
     vae = build_animator(animator_config("xportrait-tiny")).vae
     assert vae is not None
     vae.save_pretrained(tmp_path / "start" / "vae")
-    words = [*SIZE, "schedule.log_steps=1", "drivers=themselves"]
+    words = [*SIZE, "gradient_checkpointing=true", "drivers=themselves"]
     first = settings("pictures", crops_folder, tmp_path / "one", 2, *words, f"start_from={tmp_path / 'start'}")
     pictures = XNeMoPipeline.from_pretrained(train_animator(first))
     assert pictures.control is not None and pictures.motion_encoder is None
