@@ -18,7 +18,7 @@ class _Log(SummaryWriter):
     """TensorBoard's writer, which tells other trackers as well."""
 
     def __init__(self, folder: Path, step: int, trackers: Sequence[GeneralTracker]) -> None:
-        super().__init__(folder, purge_step=step)
+        super().__init__(folder, purge_step=step + 1)  # hides this step and what is behind it
         self.trackers = trackers
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, **options: Any) -> None:  # type: ignore[override]
