@@ -20,10 +20,14 @@ REASONS: tuple[Reason, ...] = ("too_short", "no_face", "several_faces", "too_sma
 # Pictures are compared as grids of so many cells of green, each the mean of a few pixels.
 _CELLS = 16
 _POINTS = 4 * _CELLS
-# A cut differs from what moves about it: it is this many times the median difference of the neighbours ...
+# A cut differs from what moves about it: it is this many times the median difference of the neighbours, ...
 _OUTSTANDING = 4.0
-# ... so many on either side.
+# ... so many on either side, ...
 _NEIGHBOURS = 12
+# ... and this many times each of the two next to it, for what moves fast does so for longer than from frame to frame.
+_ALONE = 2.0
+# A picture that differs by less, a quarter of a grey level, is the one before again: slow clips are told in fast files.
+_REPEATED = 0.001
 
 
 @dataclass
@@ -174,13 +178,17 @@ def cuts(differences: np.ndarray, threshold: float) -> list[int]:
         threshold: what is smaller is none; 1 finds none.
     Returns:
         The first pictures after cuts. Beside being large, the difference at a cut is several times the median of those
-        near it, so that a head that is shaken, or a hand-held camera, is none.
+        near it, and stands alone, so that a head that is tossed, or a hand-held camera, is none. Pictures that are
+        repeated do not count.
     """
+    new = np.flatnonzero(differences >= _REPEATED)
+    changes = differences[new]
     found = []
-    for place in np.flatnonzero(differences > threshold):
-        near = differences[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS + 1]
-        if differences[place] >= _OUTSTANDING * np.median(near):
-            found.append(int(place) + 1)
+    for place in np.flatnonzero(changes > threshold):
+        near = changes[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS + 1]
+        beside = [changes[other] for other in (place - 1, place + 1) if 0 <= other < len(changes)]
+        if changes[place] >= max(_OUTSTANDING * np.median(near), _ALONE * max(beside, default=0.0)):
+            found.append(int(new[place]) + 1)
     return found
 
 

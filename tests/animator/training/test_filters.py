@@ -87,3 +87,11 @@ def test_a_cut_stands_out_from_what_moves_about_it() -> None:
     assert cuts(one, 1) == [] and cuts(one, 0.3) == []
     assert cuts(np.full(40, 0.1), 0.08) == []  # a camera that is shaken all the time
     assert cuts(np.array([0.2]), 0.08) == []  # two pictures alone do not tell
+    tossed = calm.copy()
+    tossed[10:14] = 0.05, 0.11, 0.1, 0.04
+    assert cuts(tossed, 0.08) == []
+    repeated = np.zeros(80)
+    repeated[::2] = tossed  # the same at half the rate, each picture twice
+    assert cuts(repeated, 0.08) == []
+    repeated[40] = 0.2
+    assert cuts(repeated, 0.08) == [41]
