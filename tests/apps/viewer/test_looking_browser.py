@@ -16,9 +16,9 @@ TOKENS = 40  # of the example
 
 
 def click_at_token(page: Any, token: int) -> None:
-    """Click into the middle of a token of the timeline."""
+    """Click into a token of the timeline, at its third frame."""
     box = page.locator(".timeline .plot").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * (token + 0.5) / TOKENS, box["y"] + 90)
+    page.mouse.click(box["x"] + box["width"] * (token + 0.6) / TOKENS, box["y"] + 90)
 
 
 def wait_for_address(page: Any, *parts: str) -> None:
@@ -38,7 +38,7 @@ def test_example_opens_and_what_is_selected_can_be_shared(open_page: Callable[..
     box = page.locator(".timeline .plot").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 20.5 / TOKENS, box["y"] + 200)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 24.5 / TOKENS, box["y"] + 200, steps=3)
+    page.mouse.move(box["x"] + box["width"] * 24.6 / TOKENS, box["y"] + 200, steps=3)
     page.mouse.up()
     wait_for_address(page, "tokens=20-24")
     page.keyboard.press("ArrowRight")
