@@ -34,6 +34,19 @@ from animator.weights_index import check_weights_index
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_WEIGHTS = PRETRAINED / "lite"
 
+# diffusers, transformers and safetensors report damage by all of these.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    SafetensorError,
+)
+
 
 def build_animator(config: AnimatorConfig, seed: int = 0) -> AnimatorModels:
     """Build every network with fresh weights, in evaluation mode, float32, on the CPU.
@@ -111,8 +124,7 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     try:
         with _no_loading_bar():
             pipeline = XNeMoPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        # diffusers and safetensors report damage by all of these.
+    except _DAMAGE as error:
         raise XNeMoError(f"{folder}: these weights cannot be loaded: {str(error)[:300]}") from error
     if runtime.tiny_vae is not None:
         pipeline.register_modules(tiny_vae=load_tiny_decoder(runtime.tiny_vae, dtype))
@@ -143,7 +155,7 @@ def load_motion_encoder(runtime: RuntimeConfig) -> MotionEncoder:
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
         encoder = encoder.eval().to(device)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except _DAMAGE as error:
         raise XNeMoError(f"{folder}: this motion encoder cannot be loaded: {str(error)[:300]}") from error
     return encoder if dtype == torch.float32 else encoder.halve_attention(dtype)
 
@@ -162,7 +174,7 @@ def load_tiny_decoder(folder: str, dtype: torch.dtype) -> AutoencoderTiny:
             return AutoencoderTiny.from_pretrained(
                 path, dtype=dtype, local_files_only=True, use_safetensors=True
             ).eval()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except _DAMAGE as error:
         raise XNeMoError(f"{path}: this tiny decoder cannot be loaded: {str(error)[:300]}") from error
 
 

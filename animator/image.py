@@ -15,6 +15,10 @@ from animator.files import atomic_path
 
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 4096  # pixels; larger pictures are shrunk to it, a face needs no more
+BOMB_PIXELS, BOMB_RATIO = (
+    40_000_000,
+    1000,
+)  # a picture of more, with more pixels to each byte of its file, holds nothing
 MAX_PIXELS = 150_000_000  # below Pillow's own limit of 179 million; a small file may unpack to gigabytes
 
 _FILTERS = {
@@ -38,7 +42,8 @@ def read_image(path: str | Path, as_stored: bool = False) -> NDArray[np.uint8]:
     Returns:
         uint8 RGB (height, width, 3).
     Raises:
-        XNeMoError: missing, empty, no picture, cut off, a side below 16 px, or above 150 megapixels.
+        XNeMoError: missing, empty, no picture, cut off, a side below 16 px, above 150 megapixels, or above 40 in a file
+            that is much too small for them.
     """
     path = Path(path)
     if not path.exists():
@@ -69,6 +74,9 @@ def _displayed(path: Path, image: Image.Image, as_stored: bool) -> NDArray[np.ui
         raise XNeMoError(f"{path}: is {width} x {height} pixels; each side must be at least {MIN_SIDE}")
     if width * height > MAX_PIXELS:
         raise XNeMoError(f"{path}: is {width} x {height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read")
+    packed = path.stat().st_size
+    if width * height > max(BOMB_PIXELS, BOMB_RATIO * packed):
+        raise XNeMoError(f"{path}: claims {width} x {height} pixels in {packed} bytes; that is no picture")
     if max(width, height) > MAX_SIDE and not as_stored:
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEGs unpack at 1/2, 1/4 or 1/8; others ignore it
     image = ImageOps.exif_transpose(image)

@@ -35,7 +35,7 @@ def load_gpt(folder: str | Path | None = None, tokenizer: MotionTokenizer | None
         for kind, names in wrong.items():
             if names:
                 raise ValueError(f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}")
-    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError, SafetensorError) as error:
         # diffusers and safetensors report damage by all of these.
         raise XNeMoError(f"{path}: this generator cannot be loaded: {str(error)[:300]}") from error
     if tokenizer is not None and model.config.tokenizer_id != tokenizer.id:

@@ -74,7 +74,15 @@ class MotionTokenizer:
             return cls(_load_model(path).to(device), encoder_id, fps)
         except KeyError as error:
             raise XNeMoError(f"{path}: this tokenizer cannot be loaded: {ABOUT} has no {error}") from error
-        except (OSError, ValueError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            SafetensorError,
+        ) as error:
             # diffusers and safetensors report damage by all of these.
             raise XNeMoError(f"{path}: this tokenizer cannot be loaded: {str(error)[:300]}") from error
 

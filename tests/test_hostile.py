@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from animator.builders import load_pipeline
 from animator.config_loader import load_config
@@ -22,6 +23,7 @@ from animator.dataset_format import AUDIO, COLUMNS, INDEX
 from animator.errors import XNeMoError
 from animator.evaluation.html_pieces import facts, from_markdown, page
 from animator.extraction.sources import list_clips
+from animator.image import read_image
 from animator.motion_clip import MotionClip
 from animator.provenance.credentials import Credentials
 from animator.provenance.pixel_mark import PixelMark
@@ -253,3 +255,10 @@ def test_tags_of_any_encoding_do_not_hide_a_video(tmp_path: Path) -> None:
     (tmp_path / "latin1.mp4").write_bytes(data.replace(b"Synthetic media", b"Synth\xe9tic m\xe9dia"))
     with VideoReader(tmp_path / "latin1.mp4") as reader:
         assert len(reader) == 4
+
+
+def test_a_tiny_file_of_many_megapixels_is_no_picture(tmp_path: Path) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 20_000
+    with pytest.raises(XNeMoError, match="claims 10000 x 10000 pixels in"):
+        read_image(tmp_path / "bomb.png")
