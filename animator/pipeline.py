@@ -431,9 +431,9 @@ class XNeMoPipeline(DiffusionPipeline):
 
         pictures = request.pictures(portrait, (width, height), self.face_size)
         rounding = torch.float16 if sampler.reference_precision == "float16" else None
-        conditions = self.portrait_conditions(pictures, rounding, (width, height))
         setting = Setting(pictures, width, height, sampler, request.detector, device, self.unet.dtype)
         prepared = control.prepare(motion, setting)
+        conditions = self.portrait_conditions(pictures, rounding, (width, height))
         with self.progress_bar(total=count_predictions(sampler, len(motion))) as bar:
 
             def told(frames: Sequence[int], step: int) -> None:
