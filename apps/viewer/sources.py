@@ -59,7 +59,7 @@ EXAMPLES = (
         EXAMPLE / "speech.motion.safetensors",
         EXAMPLE / "speech.mp4",
         EXAMPLE / "speech.jpg",
-        "motion read from a clip of somebody who speaks",
+        "motion read from a clip: a drawn woman who speaks",
     ),
     Example(
         "example-feelings",
