@@ -21,8 +21,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPVisionModelWithProjection
 
-from animator.builders import build_animator, build_image_encoder
+from animator.builders import build_animator
 from animator.errors import XNeMoError
 from animator.training.config import TrainAnimatorConfig
 from animator.training.image_token import ImageTokens
@@ -87,17 +88,23 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan_run(config: TrainAnimatorConfig, ranks: Ranks, device: torch.device) -> Plan:
+def plan_run(
+    config: TrainAnimatorConfig,
+    ranks: Ranks,
+    device: torch.device,
+    image_encoder: CLIPVisionModelWithProjection | None = None,
+) -> Plan:
     """Count what a run takes, without building it.
 
     Args:
         config: of the run.
         ranks: among which the batch, and with sharding the weights, are divided.
         device: on which it will run.
+        image_encoder: CLIP's vision tower, where there is one; only its sizes are read.
     """
     with torch.device("meta"):
         models = build_animator(config.animator)
-        encoder = build_image_encoder() if config.animator.image_encoder else None
+        encoder = None if image_encoder is None else CLIPVisionModelWithProjection(image_encoder.config)
     networks = copy.deepcopy(PerceptualNetworks.load(config)).to("meta")
     given = Given(ImageTokens(config.animator.unet.cross_attention_dim, encoder), networks, torch.ones(LABELS))
     stage = STAGES[config.stage](config, models, given)

@@ -57,14 +57,14 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     accelerator = _accelerator(config)
     ranks = Ranks(accelerator)
     check_settings(config, ranks)
+    given = _given(config, FaceCrops.open(Path(config.crops)))
     if config.plan:
-        plan = plan_run(config, ranks, accelerator.device)
+        plan = plan_run(config, ranks, accelerator.device, given.image_tokens.encoder)
         if ranks.main:
             tqdm.write(plan.table(), file=sys.stderr)
         check_plan(plan, config)
     models = build_animator(config.animator, config.seed)
     trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
-    given = _given(config, FaceCrops.open(Path(config.crops)))
     stage = STAGES[config.stage](config, models, given)
     check_start(config, stage.needs, trained)
     state = train(config, stage, accelerator)
