@@ -3,6 +3,8 @@
 # make install  make .venv with the `xnemo` command in it (demo and test do this by themselves)
 # make check    for developers: lint, types, fast tests
 # make fuzz     for developers: 20,000 broken files into every reader; minutes
+# make faults   for developers: kills, interruptions, full disks and more for long jobs, 20 moments each; an hour
+# make audit    for developers: known weaknesses of the installed packages; asks the package index's database
 # make clean    remove what the targets above made, the environment and the outputs included
 #
 # Python 3.11, 3.12 or 3.13 is needed; name another interpreter with `make install PYTHON=/path/to/python3.12`.
@@ -17,7 +19,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c "$(SUPPORTED)" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: install demo test check fuzz clean
+.PHONY: install demo test check fuzz faults audit clean
 
 install: $(STAMP)
 
@@ -45,6 +47,13 @@ check: install
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --cases 20000
+
+faults: install
+	$(BIN)/python -m tests.faults --moments 20
+
+audit: install
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet pip-audit
+	$(BIN)/python -m pip_audit --local
 
 clean:
 	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache
