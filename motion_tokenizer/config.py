@@ -101,7 +101,7 @@ class DetokenizeConfig(TokenizeConfig):
 
 @dataclass
 class ReplayConfig(TokenizeConfig):
-    """Settings of `xnemo replay`; they are for sources that are videos or motion files, and for motion as the result."""
+    """Settings of `xnemo replay`; they are for videos or motion files as sources, and motion as the result."""
 
 
 def register() -> None:
