@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Small tensors on many threads wait for each other more than they compute. Commands that tests start inherit this, so
 # that they add up in the same order as the test itself, and give the same bits.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Iterator
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say in a line where bytes differ: pytest's own comparison of whole files takes hours."""
+    if op != "==" or not (isinstance(left, bytes) and isinstance(right, bytes)):
+        return None
+    place = next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return [f"{len(left)} bytes == {len(right)} bytes", f"they differ from byte {place} on"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a test set does not stay: a forked process would wait for threads that it does not have."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
 
 
 def find_shared_data() -> Path | None:

@@ -30,6 +30,7 @@ from animator.extraction.encoding import load_encoder
 from animator.extraction.reading import ReadSettings, open_clip
 from animator.extraction.sources import ClipSource, assign_splits, list_clips
 from animator.face import FaceDetector
+from animator.files import sha256_of
 from animator.motion_clip import MotionClip
 from tests.animator.media import make_video
 from tests.apps.conftest import Outcome
@@ -68,8 +69,8 @@ def command(source: Path, folder: Path, weights: Path, *settings: str) -> list[s
     return [sys.executable, "-m", "apps.cli", "extract", *words, *settings]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def kill_workers(monkeypatch: pytest.MonkeyPatch, clip: str, times: int) -> list[int]:

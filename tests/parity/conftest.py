@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="package")
-def all_threads() -> Iterator[None]:
-    """Full-width networks gain from every core; the tiny ones of the other tests lose by it."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from animator.extraction import on_ray
+from animator.files import sha256_of
 from animator.training.config import PrepareConfig
 from animator.training.prepare import prepare_crops
 from tests.animator.media import clip_frames, make_video
@@ -46,10 +47,10 @@ def whole(
     return contents(folder)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, str]:
     """All files but the hidden ones that a killed process leaves."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
 def test_killed_processes_go_on_and_end_with_the_same_files(
