@@ -122,7 +122,7 @@ def test_an_error_is_one_line_and_one_json_object(run: Callable[..., Outcome], s
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["convert"], "xnemo convert xnemo-release or xnemo convert to-release or xnemo convert base"),
+        (["convert"], "xnemo convert xnemo-release or xnemo convert xportrait-release or xnemo convert to-release"),
         (["convert", "xnemo-release", "SRC"], "usage: xnemo convert xnemo-release SRC DST"),
         (["convert", "xnemo-release", "SRC", "DST", "dtype=int8"], "dtype=int8: not one of stored, float32"),
         (["convert", "to-release", "SRC"], "usage: xnemo convert to-release SRC DST"),

@@ -28,6 +28,14 @@ IDLE = (
 )
 
 
+@pytest.fixture(autouse=True)
+def own_main_module() -> Iterator[None]:
+    """AppTest puts the page in the place of `__main__`, and processes that are spawned later would run it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium, without a window; the test is skipped where there is none."""
