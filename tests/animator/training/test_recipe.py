@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from animator.training.stages.stage import Given
 from animator.training.state import TrainingState
 from animator.training.steps import encode_motion, gan_losses, generate
 from tests.animator.tiny import shake
+from tests.animator.training.runs import leaves
 
 QUICK = ["animator=tiny", "image_size=64", "pairs=2", "diffusion_pairs=1", "learning_rate=1e-3"]
 NO_LABELS = ["losses.label=0", "schedule.label_warm_up_steps=0"]
@@ -51,18 +51,6 @@ def stage_of(config: TrainAnimatorConfig, models: AnimatorModels) -> MotionStage
 
 def checkpoint(output: Path) -> dict[str, Any]:
     return torch.load(output / "checkpoint.pt", weights_only=True)
-
-
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every tensor and number in nested dictionaries and lists, with its path."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from leaves(item, f"{name}/{key}")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from leaves(item, f"{name}/{number}")
-    else:
-        yield name, value
 
 
 @pytest.fixture(scope="module")

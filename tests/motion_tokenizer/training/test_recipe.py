@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from motion_tokenizer.training.recipe import train_tokenizer
 from motion_tokenizer.training.validation import Validator, reconstruct
 from motion_tokenizer.training.weights import load_networks
 from motion_tokenizer.training.windows import WindowSampler
+from tests.animator.training.runs import leaves
 from tests.motion_tokenizer.synthetic import ENCODER, synthetic_motion
 
 ROOT = Path(__file__).parents[3]
@@ -42,18 +42,6 @@ def settings(dataset: Path, output: Path, steps: int, *overrides: str) -> TrainT
 
 def checkpoint(output: Path) -> dict[str, Any]:
     return torch.load(output / "checkpoint.pt", weights_only=True)
-
-
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every tensor and number in nested dictionaries and lists, with its path."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from leaves(item, f"{name}/{key}")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from leaves(item, f"{name}/{number}")
-    else:
-        yield name, value
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
