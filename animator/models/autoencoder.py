@@ -8,6 +8,8 @@ decoder is used, which makes rougher pictures of the same latents in less time.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -22,6 +24,22 @@ Decoder: TypeAlias = Autoencoder | AutoencoderTiny
 def downsampling(vae: Decoder) -> int:
     """Pixels per latent pixel along each side."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def autoencoder_id(vae: Autoencoder) -> str:
+    """Identify what makes latents: the encoder's weights, the shift and the scale.
+
+    Weights enter rounded to float16, so that an autoencoder keeps its id where it is saved in half precision.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
+    """
+    digest = hashlib.sha256(json.dumps([type(vae).__name__, _shift(vae), vae.config.scaling_factor]).encode())
+    for name, value in sorted(vae.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode())
+            digest.update(value.detach().to("cpu", torch.float16).contiguous().numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def chunk_frames(temporal: bool) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from animator.errors import XNeMoError
+from animator.models.autoencoder import Autoencoder, autoencoder_id
 from animator.training.config import TrainAnimatorConfig
+from animator.training.crops import FaceCrops
 from animator.training.ranks import Ranks
 
 # Loss term -> the setting that names its file, and what that file is.
@@ -54,6 +56,44 @@ def check_settings(config: TrainAnimatorConfig, ranks: Ranks) -> None:
     unknown = [name for name in config.trackers if name not in LOGGER_TYPE_TO_CLASS]
     if unknown:
         raise XNeMoError(f"trackers=[{unknown[0]}]: accelerate has {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
+
+
+def check_latents(config: TrainAnimatorConfig, crops: FaceCrops) -> None:
+    """Refuse to take latents from crops that hold none, or of pictures of another size.
+
+    Raises:
+        XNeMoError: with the way out.
+    """
+    if not config.cached_latents:
+        return
+    if config.stage == "motion" and not config.train_diffusion:
+        raise XNeMoError("cached_latents=true, but train_diffusion=false reads no latents; leave one of the two out")
+    if crops.latents is None:
+        raise XNeMoError(
+            f"cached_latents=true, but {config.crops} holds no latents of its pictures; `xnemo prepare -o "
+            f"{config.crops} autoencoder=FOLDER` keeps them"
+        )
+    side = crops.frames.shape[1]
+    if config.picture_size != side:
+        raise XNeMoError(
+            f"cached_latents=true: {config.crops} holds latents of pictures {side} px wide, and training is to see "
+            f"{config.picture_size} px; set image_size={side}, or prepare with image_size={config.picture_size}"
+        )
+
+
+def check_autoencoder(config: TrainAnimatorConfig, crops: FaceCrops, vae: Autoencoder | None) -> None:
+    """Refuse latents that another autoencoder made.
+
+    Raises:
+        XNeMoError: with both ids.
+    """
+    if not config.cached_latents or vae is None or autoencoder_id(vae) == crops.autoencoder_id:
+        return
+    raise XNeMoError(
+        f"cached_latents=true: the latents in {config.crops} are of the autoencoder {crops.autoencoder_id}, that of "
+        f"start_from is {autoencoder_id(vae)}; `xnemo prepare -o {config.crops} autoencoder={config.start_from}` makes "
+        "them anew"
+    )
 
 
 def check_start(config: TrainAnimatorConfig, needs: tuple[str, ...], trained: set[str]) -> None:

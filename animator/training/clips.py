@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class ClipBatch:
         rts: f_rts of each frame relative to its reference, (C, F, 3).
         landmarks: of the frames, (C, F, 478, 2) in [-1, 1].
         numbers: each clip's number in the step's whole batch, (C,).
+        latents: of `frames`, as the autoencoder gives them, (C, F, channels, h, w); None where they were not kept.
+        reference_latents: likewise of the references, (C, channels, h, w).
     """
 
     frames: Tensor
@@ -38,10 +40,12 @@ class ClipBatch:
     rts: Tensor
     landmarks: Tensor
     numbers: Tensor
+    latents: Tensor | None = None
+    reference_latents: Tensor | None = None
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same batch on a device."""
-        return ClipBatch(**{name: x.to(device) for name, x in vars(self).items()})
+        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if x is not None})
 
 
 class ClipSampler:
@@ -54,11 +58,21 @@ class ClipSampler:
         image_size: side of the frames handed out, in pixels.
         crop_size: side of the encoder's crops, in pixels.
         seed: every draw follows from it and from the step.
+        latents: hand out the latents that the crops hold; `image_size` must be that of the stored pictures.
     Raises:
         XNeMoError: no clip of the split is long enough.
     """
 
-    def __init__(self, crops: FaceCrops, split: str, frames: int, image_size: int, crop_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        crops: FaceCrops,
+        split: str,
+        frames: int,
+        image_size: int,
+        crop_size: int,
+        seed: int,
+        latents: bool = False,
+    ) -> None:
         self.crops = crops
         self.clips = [clip for clip in crops.clips_of(split) if crops.clips[clip]["frames"] >= frames]
         if not self.clips:
@@ -70,6 +84,7 @@ class ClipSampler:
         self.image_size = image_size
         self.crop_size = crop_size
         self.seed = seed
+        self.latents = latents
         # The square root keeps the few long clips from taking all.
         self.weights = torch.tensor([float(np.sqrt(crops.clips[clip]["frames"])) for clip in self.clips])
 
@@ -98,6 +113,10 @@ class ClipSampler:
         pictures, crops = self._pictures(rows.flatten())
         references, reference_crops = self._pictures(reference_rows)
         rts = rts_between(self.crops, reference_rows.repeat_interleave(frames), rows.flatten())
+        latents = reference_latents = None
+        if self.latents:
+            latents = self.crops.kept_latents(rows.flatten()).unflatten(0, (clips, frames))
+            reference_latents = self.crops.kept_latents(reference_rows)
         return ClipBatch(
             pictures.unflatten(0, (clips, frames)),
             references,
@@ -106,6 +125,8 @@ class ClipSampler:
             rts.unflatten(0, (clips, frames)),
             self.crops.landmarks[rows] * 2 - 1,
             numbers,
+            latents,
+            reference_latents,
         )
 
     def _pictures(self, rows: Tensor) -> tuple[Tensor, Tensor]:

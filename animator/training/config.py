@@ -105,8 +105,8 @@ class PrepareConfig:
     )
     autoencoder: str | None = key(
         None,
-        "folder with an autoencoder, or with weights that have one: keep the latents of all pictures, in latents.npy; "
-        "null: do not",
+        "folder with an autoencoder, or with weights that have one: keep the latents of all pictures and of their "
+        "mirror images, in latents.npy, for cached_latents=true of `xnemo train animator`; null: do not",
     )
     device: str = key(
         "auto", "where latents are computed; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES
@@ -157,6 +157,11 @@ class TrainAnimatorConfig:
     frames: int = key(24, "frames of such a clip, one after the other", minimum=2)
     accumulate: int = key(1, "compute a step in so many parts, which takes less memory", minimum=1)
     image_size: int | None = key(128, "side of the training pictures in pixels; null: the animator's", minimum=32)
+    cached_latents: bool = key(
+        False,
+        "take the latents that `xnemo prepare autoencoder=FOLDER` kept, in place of encoding pictures at every step; "
+        "image_size must be that of the crops",
+    )
     augmented: bool = key(True, "augment the driving crops, and mirror pairs (not in the temporal stage)")
     generator_levels: int | None = key(None, "use only this many levels of the generator (grow later); null: all")
     optimizer: str = key(

@@ -22,6 +22,7 @@ from animator.errors import XNeMoError
 from animator.training.parts import FIELDS, SCHEMA
 
 LATENTS, LATENTS_ABOUT = "latents.npy", "latents.json"
+LATENTS_SCHEMA = 2
 LABEL_FLOOR = 0.02  # keeps the noise of expressions that hardly occur from being blown up
 
 
@@ -41,9 +42,10 @@ class FaceCrops:
         rotation: head rotation matrices, (N, 3, 3).
         clips: name, identity, split, first row and number of rows of each clip.
         blendshape_names: 52 names.
-        latents: scaled latents of the frames (`animator.models.autoencoder.encode_images`), (N, channels, h, w),
-            float16, on disk; None where they were not kept.
-        autoencoder_id: of the autoencoder that made them (`animator.models.identity.encoder_id`); empty without them.
+        latents: scaled latents (`animator.models.autoencoder.encode_images`) of each frame and of its mirror image,
+            (N, 2, channels, h, w), float16, on disk; None where they were not kept.
+        autoencoder_id: of the autoencoder that made them (`animator.models.autoencoder.autoencoder_id`); empty without
+            them.
     """
 
     frames: np.ndarray
@@ -93,7 +95,8 @@ class FaceCrops:
         try:
             about = json.loads((folder / LATENTS_ABOUT).read_text())
             latents = np.load(folder / LATENTS, mmap_mode="r", allow_pickle=False)
-            fits = about["clips"] == self.digest() and len(latents) == len(self.frames)
+            fits = about["schema"] == LATENTS_SCHEMA and about["clips"] == self.digest()
+            fits = fits and len(latents) == len(self.frames)
             return replace(self, latents=latents, autoencoder_id=about["autoencoder"]) if fits else self
         except (OSError, ValueError, KeyError) as error:
             raise XNeMoError(
@@ -120,6 +123,12 @@ class FaceCrops:
         """Frames as (n, 3, S, S) float in [-1, 1]."""
         picked = torch.from_numpy(self.frames[rows.numpy()])
         return picked.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def kept_latents(self, rows: Tensor, mirrored: Tensor | None = None) -> Tensor:
+        """Latents that were kept, (n, channels, h, w) float32; of the mirror images where `mirrored` (n,) is true."""
+        assert self.latents is not None
+        which = torch.zeros(len(rows), dtype=torch.long) if mirrored is None else mirrored.long()
+        return torch.from_numpy(self.latents[rows.numpy(), which.numpy()]).float()
 
 
 def motion_labels(blendshapes: Tensor, rotation: Tensor) -> Tensor:

@@ -107,16 +107,14 @@ def diffusion_loss(
         motion: what the encoder says of the batch; None leaves the motion out (the image stage).
         step: with `config.seed` and the samples' numbers it decides every draw.
     """
-    assert models.vae is not None
-    pairs, half = len(batch.images) // 2, min(config.diffusion_pairs, config.pairs)
+    pairs, half = len(batch.numbers) // 2, min(config.diffusion_pairs, config.pairs)
     picked = torch.nonzero(batch.numbers[:pairs].cpu() < half).flatten()
     numbers = torch.cat([batch.numbers.cpu()[picked], batch.numbers.cpu()[picked] + half])
     # The first samples of the step's whole batch; in each process' part of it they come first as well.
     dropped = int((numbers < round(2 * half * config.condition_dropout)).sum())
     picked = torch.cat([picked, picked + pairs])
     images = batch.images[picked]
-    with torch.no_grad():
-        references = encode_images(models.vae, images)
+    references = latents_of(models, images, None if batch.latents is None else batch.latents[picked])
     tokens = None
     if motion is not None:
         tokens = torch.cat([motion.reference_tokens[picked[:dropped]], motion.tokens[picked[dropped:]]])[:, None]
@@ -129,12 +127,9 @@ def clip_loss(
     models: AnimatorModels, image_tokens: ImageTokens, batch: ClipBatch, config: TrainAnimatorConfig, step: int
 ) -> Tensor:
     """Eq. 1 on clips, with frames that attend to each other (the temporal stage); arguments as `diffusion_loss`."""
-    assert models.vae is not None
     dropped = int((batch.numbers < round(config.clips * config.condition_dropout)).sum())
-    clips, frames = batch.frames.shape[:2]
+    references, clean = clip_latents(models, batch)
     with torch.no_grad():
-        references = encode_images(models.vae, batch.references)
-        clean = encode_images(models.vae, batch.frames.flatten(0, 1)).unflatten(0, (clips, frames)).transpose(1, 2)
         tokens = clip_motion(models, batch)
         if dropped:
             own = models.motion_encoder.encode(batch.reference_crops[:dropped])
@@ -143,6 +138,23 @@ def clip_loss(
     given = Denoising(clean, references, image_tokens(batch.references), tokens, dropped)
     generators = sample_generators(config.seed + 1, step, batch.numbers.tolist())
     return denoising_loss(models, given, config.reference_masking, generators, temporal=True)
+
+
+def latents_of(models: AnimatorModels, images: Tensor, kept: Tensor | None) -> Tensor:
+    """Latents of pictures: those that were kept, or what the autoencoder makes of them now."""
+    if kept is not None:
+        return kept
+    assert models.vae is not None
+    with torch.no_grad():
+        return encode_images(models.vae, images)
+
+
+def clip_latents(models: AnimatorModels, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    """Latents of the references, (C, channels, h, w), and of the frames, (C, channels, F, h, w)."""
+    kept = None if batch.latents is None else batch.latents.flatten(0, 1)
+    frames = latents_of(models, batch.frames.flatten(0, 1), kept)
+    references = latents_of(models, batch.references, batch.reference_latents)
+    return references, frames.unflatten(0, batch.frames.shape[:2]).transpose(1, 2)
 
 
 def clip_motion(models: AnimatorModels, batch: ClipBatch) -> Tensor:

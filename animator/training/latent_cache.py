@@ -1,8 +1,9 @@
 """Latents of all pictures of a crops folder, so that training need not encode them at every step.
 
-`DST/latents.npy` (N, channels, h, w), float16, has one row for each of `frames.npy`: what
-`animator.models.autoencoder.encode_images` gives, scaled. `latents.json`, written last, says of which pictures and
-which autoencoder they are.
+`DST/latents.npy` (N, 2, channels, h, w), float16, has one row for each of `frames.npy`: what
+`animator.models.autoencoder.encode_images` gives, scaled, of the picture and of its mirror image (which is not the
+mirrored latent: convolutions have a left and a right). `latents.json`, written last, says of which pictures and which
+autoencoder they are.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from tqdm import tqdm
 from animator.builders import resolve_device
 from animator.errors import XNeMoError
 from animator.files import atomic_path
-from animator.models.autoencoder import Autoencoder, downsampling, encode_images
-from animator.models.identity import encoder_id
-from animator.training.crops import LATENTS, LATENTS_ABOUT, FaceCrops
+from animator.models.autoencoder import Autoencoder, autoencoder_id, downsampling, encode_images
+from animator.training.crops import LATENTS, LATENTS_ABOUT, LATENTS_SCHEMA, FaceCrops
 
 BATCH = 8  # pictures
 # What is encoded so far, without a header, and of what; a run that was stopped goes on behind it.
@@ -49,12 +49,12 @@ def cache_latents(folder: Path, autoencoder: Path, device: str) -> None:
             f"image_size={side}: the autoencoder in {autoencoder} takes multiples of {downsampling(vae)}; prepare with "
             "another image_size"
         )
-    shape = (len(crops.frames), int(vae.config.latent_channels), side // downsampling(vae), side // downsampling(vae))
+    cells = side // downsampling(vae)
+    shape = (len(crops.frames), 2, int(vae.config.latent_channels), cells, cells)
     about = json.dumps(
         {
-            "schema": 1,
-            "autoencoder": encoder_id(vae),
-            "scaling_factor": vae.config.scaling_factor,
+            "schema": LATENTS_SCHEMA,
+            "autoencoder": autoencoder_id(vae),
             "clips": crops.digest(),
             "shape": shape,
         },
@@ -109,7 +109,8 @@ def _encode(crops: FaceCrops, vae: Autoencoder, folder: Path, shape: tuple[int, 
             file.seek(done * row)
             for first in range(done, len(crops.frames), BATCH):
                 rows = torch.arange(first, min(first + BATCH, len(crops.frames)))
-                latents: Tensor = encode_images(vae, crops.images(rows).to(vae.device))
+                images = crops.images(rows).to(vae.device)
+                latents: Tensor = torch.stack([encode_images(vae, x) for x in (images, images.flip(-1))], dim=1)
                 file.write(np.ascontiguousarray(latents.cpu().to(torch.float16).numpy()).data)
                 bar.update(len(rows))
             file.flush()

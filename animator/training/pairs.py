@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class PairBatch:
         blendshapes: (2P, 52).
         rotation: (2P, 3, 3).
         numbers: each sample's number in the step's whole batch of P' >= P pairs, below 2P', (2P,).
+        latents: of `images`, as the autoencoder gives them, (2P, channels, h, w); None where they were not kept.
     """
 
     images: Tensor
@@ -40,10 +41,11 @@ class PairBatch:
     blendshapes: Tensor
     rotation: Tensor
     numbers: Tensor
+    latents: Tensor | None = None
 
     def to(self, device: torch.device) -> PairBatch:
         """The same batch on a device."""
-        return PairBatch(**{name: x.to(device) for name, x in vars(self).items()})
+        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if x is not None})
 
     @staticmethod
     def swap(x: Tensor) -> Tensor:
@@ -72,6 +74,7 @@ class PairSampler:
         crop_size: side of the encoder's crops, in pixels.
         augment: augmentation of the crops; None for none, and no mirroring either.
         seed: every draw follows from it and from the step.
+        latents: hand out the latents that the crops hold; `image_size` must be that of the stored pictures.
     Raises:
         XNeMoError: the split is empty.
     """
@@ -84,6 +87,7 @@ class PairSampler:
         crop_size: int,
         augment: AugmentConfig | None,
         seed: int,
+        latents: bool = False,
     ) -> None:
         self.crops = crops
         self.clips = crops.clips_of(split)
@@ -93,6 +97,7 @@ class PairSampler:
         self.crop_size = crop_size
         self.augment = augment
         self.seed = seed
+        self.latents = latents
         self.generator = torch.Generator()
         # The square root keeps the few long clips from taking all.
         self.weights = torch.tensor([float(np.sqrt(crops.clips[clip]["frames"])) for clip in self.clips])
@@ -133,8 +138,8 @@ class PairSampler:
         centre, rotation = self.crops.centre[rows], self.crops.rotation[rows]
         landmarks, blendshapes = self.crops.landmarks[rows], self.crops.blendshapes[rows]
         rts = rts_between(self.crops, rows, partner)
-        if flips is not None:
-            flip = flips[taken].repeat(2)
+        flip = None if flips is None else flips[taken].repeat(2)
+        if flip is not None:
             full[flip] = full[flip].flip(-1)
             mirror = torch.tensor([-1.0, 1.0, 1.0])
             centre = torch.where(flip[:, None], centre * mirror[:2] + torch.tensor([1.0, 0.0]), centre)
@@ -148,4 +153,5 @@ class PairSampler:
         if self.image_size != full.shape[-1]:
             images = F.interpolate(full, size=(self.image_size, self.image_size), mode="area")
         boxes = torch.cat([centre * 2 - 1, self.crops.size[rows, None] * 2], dim=1)
-        return PairBatch(images, cut, boxes, rts, landmarks * 2 - 1, blendshapes, rotation, numbers)
+        latents = self.crops.kept_latents(rows, flip) if self.latents else None
+        return PairBatch(images, cut, boxes, rts, landmarks * 2 - 1, blendshapes, rotation, numbers, latents)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from animator.builders import build_animator
 from animator.models import AnimatorModels
 from animator.models.global_batch import join_batch_norms
-from animator.training.checks import check_settings, check_start
+from animator.training.checks import check_autoencoder, check_latents, check_settings, check_start
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
 from animator.training.image_token import ImageTokens, load_image_encoder
@@ -57,7 +57,9 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     accelerator = _accelerator(config)
     ranks = Ranks(accelerator)
     check_settings(config, ranks)
-    given = _given(config, FaceCrops.open(Path(config.crops)))
+    crops = FaceCrops.open(Path(config.crops))
+    check_latents(config, crops)
+    given = _given(config, crops)
     if config.plan:
         plan = plan_run(config, ranks, accelerator.device, given.image_tokens.encoder)
         if ranks.main:
@@ -67,6 +69,7 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
     stage = STAGES[config.stage](config, models, given)
     check_start(config, stage.needs, trained)
+    check_autoencoder(config, crops, models.vae)
     state = train(config, stage, accelerator)
     for name, average in state.averages.items():
         average.store_in(getattr(models, name))

@@ -16,7 +16,14 @@ from animator.training.crops import FaceCrops
 from animator.training.diffusion import diffusion_loss
 from animator.training.pairs import PairBatch, PairSampler
 from animator.training.randomness import Share
-from animator.training.stages.stage import Given, Stage, StepLosses, image_layers, without_content
+from animator.training.stages.stage import (
+    Given,
+    Stage,
+    StepLosses,
+    image_layers,
+    latents_without_content,
+    without_content,
+)
 
 
 class ImageStage(Stage):
@@ -44,7 +51,7 @@ def pair_sampler(config: TrainAnimatorConfig, models: AnimatorModels, crops: Fac
     """The pairs of a run."""
     augment = config.augment if config.augmented else None
     size = models.motion_encoder.config.image_size
-    return PairSampler(crops, split, config.picture_size, size, augment, config.seed)
+    return PairSampler(crops, split, config.picture_size, size, augment, config.seed, config.cached_latents)
 
 
 def pairs_without_content(config: TrainAnimatorConfig, models: AnimatorModels, share: Share) -> PairBatch:
@@ -60,4 +67,5 @@ def pairs_without_content(config: TrainAnimatorConfig, models: AnimatorModels, s
         blendshapes=without_content(count, 52),
         rotation=without_content(count, 3, 3),
         numbers=torch.cat([taken, taken + config.pairs]),
+        latents=latents_without_content(config, models, count),
     )

@@ -17,12 +17,11 @@ from animator.config import RuntimeConfig
 from animator.controls.control_nets import ControlNets
 from animator.errors import XNeMoError
 from animator.models import AnimatorModels
-from animator.models.autoencoder import encode_images
 from animator.models.motion_control import ControlResiduals
 from animator.training.clips import ClipBatch
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import Denoising, denoising_loss
+from animator.training.diffusion import Denoising, clip_latents, denoising_loss, latents_of
 from animator.training.drivers import Drivers, Renderer, mesh_points, scaled, themselves
 from animator.training.pairs import PairBatch
 from animator.training.randomness import Share, sample_generators
@@ -68,8 +67,7 @@ class PicturesStage(Stage):
         # Without content there is nothing to render; a plan counts the training alone.
         rendered = self.config.drivers == "strangers" and not batch.images.is_meta
         drivers = self.renderer.strangers(batch) if rendered else themselves(batch)
-        with torch.no_grad():
-            references = encode_images(self.models.vae, batch.images)
+        references = latents_of(self.models, batch.images, batch.latents)
         clean = PairBatch.swap(references)[:, :, None]
         dropped = int((batch.numbers < round(2 * self.config.pairs * self.config.condition_dropout)).sum())
         return picture_losses(self, self.control, drivers, clean, references, dropped, batch.numbers, step, False)
@@ -85,13 +83,9 @@ class PicturesTemporalStage(TemporalStage):
         self.control = control_of(models)
 
     def losses(self, batch: ClipBatch, step: int) -> StepLosses:
-        clips, frames = batch.frames.shape[:2]
-        with torch.no_grad():
-            references = encode_images(self.models.vae, batch.references)
-            clean = encode_images(self.models.vae, batch.frames.flatten(0, 1))
+        references, clean = clip_latents(self.models, batch)
         drivers = Drivers(batch.frames.flatten(0, 1), mesh_points(batch.landmarks.flatten(0, 1)))
         dropped = int((batch.numbers < round(self.config.clips * self.config.condition_dropout)).sum())
-        clean = clean.unflatten(0, (clips, frames)).transpose(1, 2)
         return picture_losses(self, self.control, drivers, clean, references, dropped, batch.numbers, step, True)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from animator.models import AnimatorModels
+from animator.models.autoencoder import downsampling
 from animator.models.discriminator import Discriminator
 from animator.models.gan_head import GanOutput
 from animator.models.motion_unet import MotionUNet
@@ -117,3 +118,12 @@ def temporal_layers(unet: MotionUNet) -> set[str]:
 def without_content(*shape: int) -> Tensor:
     """A tensor that has a shape and nothing else."""
     return torch.empty(shape, device="meta")
+
+
+def latents_without_content(config: TrainAnimatorConfig, models: AnimatorModels, *count: int) -> Tensor | None:
+    """Latents of `count` training pictures that have a shape and nothing else; None where none are kept."""
+    if not config.cached_latents:
+        return None
+    assert models.vae is not None
+    cells = config.picture_size // downsampling(models.vae)
+    return without_content(*count, int(models.vae.config.latent_channels), cells, cells)

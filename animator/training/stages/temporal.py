@@ -13,7 +13,14 @@ from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
 from animator.training.diffusion import clip_loss
 from animator.training.randomness import Share
-from animator.training.stages.stage import Given, Stage, StepLosses, temporal_layers, without_content
+from animator.training.stages.stage import (
+    Given,
+    Stage,
+    StepLosses,
+    latents_without_content,
+    temporal_layers,
+    without_content,
+)
 
 
 class TemporalStage(Stage):
@@ -40,6 +47,8 @@ class TemporalStage(Stage):
             rts=without_content(clips, frames, 3),
             landmarks=without_content(clips, frames, 478, 2),
             numbers=numbers,
+            latents=latents_without_content(config, self.models, clips, frames),
+            reference_latents=latents_without_content(config, self.models, clips),
         )
 
     def losses(self, batch: ClipBatch, step: int) -> StepLosses:
@@ -53,4 +62,5 @@ def clip_sampler(
     """The clips of a run."""
     size = models.motion_encoder.config.image_size
     chosen = config.seed if seed is None else seed
-    return ClipSampler(crops, split, config.frames, config.picture_size, size, chosen)
+    kept = config.cached_latents and split == "train"
+    return ClipSampler(crops, split, config.frames, config.picture_size, size, chosen, kept)

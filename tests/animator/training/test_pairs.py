@@ -84,7 +84,9 @@ def test_seed_and_step_decide_the_batch(crops: FaceCrops) -> None:
     used = sampler(crops, AugmentConfig())
     used.batch(4, step=6)
     again = used.batch(4, step=7)
-    assert all(torch.equal(a, b) for a, b in zip(vars(batch).values(), vars(again).values(), strict=True))
+    assert batch.latents is None  # none are kept
+    drawn = [{name: x for name, x in vars(one).items() if x is not None} for one in (batch, again)]
+    assert all(torch.equal(x, drawn[1][name]) for name, x in drawn[0].items())
     assert not torch.equal(batch.crops, sampler(crops, AugmentConfig()).batch(4, step=8).crops)
     assert not torch.equal(batch.crops, sampler(crops, AugmentConfig(), seed=1).batch(4, step=7).crops)
 
@@ -104,7 +106,7 @@ def test_shares_make_up_the_whole_batch(crops: FaceCrops) -> None:
     for part in parts:
         assert torch.equal(PairBatch.swap(part.numbers), (part.numbers + 6) % 12)
         for name, value in vars(part).items():
-            assert torch.equal(value, getattr(whole, name)[part.numbers]), name
+            assert name == "latents" or torch.equal(value, getattr(whole, name)[part.numbers]), name
 
 
 def test_without_augmentation_everything_is_as_stored(crops: FaceCrops) -> None:
