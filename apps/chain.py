@@ -24,7 +24,7 @@ from typing import Any
 
 from animator.config_loader import load_config
 from animator.errors import XNeMoError
-from animator.files import atomic_path, sha256_of
+from animator.files import atomic_path, replaced_folder, sha256_of
 from apps.chain_config import TrainAllConfig
 from apps.gate import PARTS
 from apps.verb import Context, PartlyFailed
@@ -231,11 +231,8 @@ def _gather(chain: Chain, last_stage: str) -> Path:
     """Put the finished weights side by side, as `xnemo evaluate gate` takes them."""
     target = chain.folder / "finished"
     for name, step in (("animator", last_stage), ("motion_tokenizer", "tokenizer"), ("motion_gpt", "gpt")):
-        partial = target / f"{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(chain.made[step], partial)
-        shutil.rmtree(target / name, ignore_errors=True)
-        partial.rename(target / name)
+        with replaced_folder(target / name) as gathered:
+            shutil.copytree(chain.made[step], gathered, dirs_exist_ok=True)
     return target
 
 

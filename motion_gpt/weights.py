@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from animator.errors import XNeMoError
-from animator.files import atomic_folder, atomic_path
+from animator.files import replaced_folder
 from motion_gpt.models.motion_gpt import MotionGpt
 from motion_tokenizer.tokenizer import MotionTokenizer
 
@@ -59,22 +58,10 @@ def save_gpt(model: MotionGpt, folder: str | Path, record: str | None = None) ->
     target = Path(folder)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not is_gpt(target))):
         raise XNeMoError(f"{target}: holds something that is no generator; name a new folder")
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with atomic_folder(partial) as temporary:
-        try:
-            model.save_pretrained(temporary)
-        except SafetensorError as error:
-            raise XNeMoError(f"{target}: cannot be written: {error}") from error
+    with replaced_folder(target) as temporary:
+        model.save_pretrained(temporary)
         if record is not None:
-            with atomic_path(temporary / RECORD) as path:
-                path.write_text(record, encoding="utf-8")
-    try:
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except OSError as error:
-        raise XNeMoError(f"{target}: cannot be written: {error.strerror or error}") from error
+            (temporary / RECORD).write_text(record, encoding="utf-8")
     return target
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from animator.errors import XNeMoError
-from animator.files import atomic_folder
+from animator.files import replaced_folder
 from animator.models.identity import encoder_id as model_id
 from animator.motion_clip import MotionClip
 from motion_tokenizer.features import from_features, to_features
@@ -96,19 +95,11 @@ class MotionTokenizer:
         """
         target = Path(folder)
         about = {"schema": SCHEMA, "encoder_id": self.encoder_id, "fps": self.fps}
-        partial = target.with_name(f"{target.name}.partial")
         if target.exists() and any(target.iterdir()) and not (target / ABOUT).is_file():
             raise XNeMoError(f"{target}: holds something that is no tokenizer; name a new folder")
-        shutil.rmtree(partial, ignore_errors=True)
-        with atomic_folder(partial) as temporary:
+        with replaced_folder(target) as temporary:
             self.model.save_pretrained(temporary)
             (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        try:
-            if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
-        except OSError as error:
-            raise XNeMoError(f"{target}: cannot be written: {error.strerror or error}") from error
         return target
 
     @property

@@ -28,6 +28,7 @@ KEY = b"xnemo pixel mark 1"
 
 UNITS = 256  # the shorter side of a picture, in the units that the pattern is made in
 TILE = 128  # units; two tiles along the shorter side
+LONGEST = 8  # longer side of what is read, in shorter sides: of a strip of 8192 x 2 pixels a billion units would be
 BAND = (3, 24)  # periods in a tile: coarser ones drown in the picture, finer ones do not survive compression
 SYNC_EVERY = 3  # one in so many frequencies belongs to the fixed signal
 
@@ -185,7 +186,9 @@ def _luma(picture: NDArray[np.uint8]) -> Luma:
 
 def _whitened(picture: NDArray[np.uint8]) -> Luma:
     """A picture's fine structure at UNITS to the shorter side, as strong everywhere."""
-    luma = _luma(picture)
+    most = LONGEST * min(picture.shape[:2])
+    top, left = (max(0, side - most) // 2 for side in picture.shape[:2])
+    luma = _luma(picture[top : top + most, left : left + most])
     height, width = luma.shape
     unit = min(height, width) / UNITS
     if unit != 1:

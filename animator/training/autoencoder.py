@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from animator.builders import build_animator
 from animator.errors import XNeMoError
 from animator.evaluation.lpips import Lpips
+from animator.files import replaced_folder
 from animator.image import write_image
 from animator.models.autoencoder import Autoencoder
 from animator.pixels import to_uint8
@@ -85,7 +86,8 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
 
     finished = _averaged(vae, averages["vae"])
     finished.register_to_config(scaling_factor=1 / _latent_deviation(finished, crops))
-    finished.save_pretrained(run.output / "weights" / "vae")
+    with replaced_folder(run.output / "weights") as weights:
+        finished.save_pretrained(weights / "vae")
     return run.output / "weights"
 
 

@@ -55,8 +55,6 @@ class Run:
         """Continue from the last checkpoint in the output folder, if there is one."""
         if self.ranks.main:
             self.output.mkdir(parents=True, exist_ok=True)
-            for torn in self.output.glob(f".xnemo-*{Path(CHECKPOINT).suffix}"):
-                torn.unlink()  # of a process that was killed while it wrote
         self.ranks.wait()
         if not (self.output / CHECKPOINT).exists():
             return

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from animator.builders import assemble_pipeline
 from animator.errors import XNeMoError
+from animator.files import replaced_folder
 from animator.model_config import AnimatorConfig
 from animator.models import AnimatorModels
 
@@ -73,7 +71,7 @@ def save_pipeline(
     if "gan_head" not in trained:
         pipeline.register_modules(gan_head=None)
         pipeline.register_to_config(default_renderer="diffusion")
-    with _replaced(folder) as partial:
+    with replaced_folder(folder) as partial:
         pipeline.to(torch.float16).save_pretrained(partial)
     pipeline.to(torch.float32)
     return folder
@@ -89,21 +87,10 @@ def save_networks(
 
     Args: as `save_pipeline`.
     """
-    with _replaced(folder) as partial:
+    with replaced_folder(folder) as partial:
         for name in sorted(trained):
             getattr(models, name).to(torch.float16).save_pretrained(partial / name)
             getattr(models, name).to(torch.float32)
         if image_encoder is not None:
             image_encoder.save_pretrained(partial / "image_encoder")
     return folder
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes the place of `folder` when all is written."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    yield partial
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 
 from animator.dataset import MotionDataset
 from animator.errors import XNeMoError
-from animator.files import atomic_folder
+from animator.files import replaced_folder
 from animator.training.clock import best_validation
 from animator.training.state import TrainingState
 from motion_tokenizer.models.vqvae import MotionVQVAE
@@ -97,18 +96,10 @@ def save_weights(
     """
     about = {"schema": SCHEMA, "encoder_id": dataset.encoder_id, "fps": float(config.tokenizer.fps)}
     record = training_record(config, state, dataset)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with atomic_folder(partial) as temporary:
-        try:
-            model.save_pretrained(temporary)
-        except SafetensorError as error:
-            raise XNeMoError(f"{folder}: cannot be written: {error}") from error
+    with replaced_folder(folder) as temporary:
+        model.save_pretrained(temporary)
         for name, content in ((ABOUT, about), (RECORD, record)):
             (temporary / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
     return folder
 
 

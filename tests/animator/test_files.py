@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from animator.errors import XNeMoError
-from animator.files import atomic_folder, atomic_path, open_to_others, sha256_of
+from animator.files import atomic_folder, atomic_path, open_to_others, replaced_folder, sha256_of
 
 
 def test_error_message_is_one_line() -> None:
@@ -120,6 +123,53 @@ def test_error_inside_a_folder_names_the_folder_and_not_its_temporary_name(tmp_p
     with pytest.raises(XNeMoError) as caught, atomic_folder(tmp_path / "weights") as temporary:
         (temporary / "no" / "such").write_text("x")
     assert str(caught.value) == f"{tmp_path / 'weights'}: cannot be written: No such file or directory"
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_whole_and_not_before(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    for text in ("one", "two"):
+        with replaced_folder(target) as temporary:
+            (temporary / "x").write_text(text)
+    with pytest.raises(KeyboardInterrupt), replaced_folder(target) as temporary:
+        (temporary / "x").write_text("half")
+        raise KeyboardInterrupt
+    assert (target / "x").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def leave_behind(target: Path, kind: str) -> None:
+    """Be killed while `target` is written, as a process without a chance to clean up is."""
+    if os.fork() == 0:
+        with {"file": atomic_path, "folder": atomic_folder}[kind](target) as temporary:
+            (temporary if kind == "file" else temporary / "x").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.wait()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and needs locks")
+@pytest.mark.parametrize(("kind", "write"), [("file", atomic_path), ("folder", atomic_folder)])
+def test_what_a_killed_process_left_goes_when_the_same_is_written_again(
+    tmp_path: Path, kind: str, write: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    target, other = tmp_path / "x.mp4", tmp_path / "y.mp4"
+    leave_behind(target, kind)
+    leave_behind(other, kind)
+    of_other = max(tmp_path.iterdir(), key=lambda path: path.stat().st_ctime_ns)
+    assert len(list(tmp_path.iterdir())) == 2
+    with write(target):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([of_other, target])
+
+
+def test_of_two_that_write_the_same_neither_takes_what_the_other_has(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    with atomic_path(target) as one:
+        one.write_text("one")
+        with atomic_path(target) as two:
+            two.write_text("two")
+        assert (one.read_text(), target.read_text()) == ("one", "two")
+    assert target.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_new_file_has_ordinary_permissions(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +141,14 @@ def test_pictures_without_a_mark_are_not_accused(frames: Frames) -> None:
     grey = np.full((64, 64, 3), 128, dtype=np.uint8)
     for picture in (frames[0], frames[-1][:, ::-1], noise, stripes, grey):
         assert not read_pixel_mark([picture]).found
+
+
+def test_a_strip_is_read_as_quickly_as_a_picture() -> None:
+    strip = np.random.default_rng(0).integers(0, 256, (2, 8192, 3), dtype=np.uint8)
+    began = time.process_time()
+    for picture in (strip, strip.transpose(1, 0, 2)):
+        assert not read_pixel_mark([picture]).found
+    assert time.process_time() - began < 20, "each takes a second; it was once of a million by 256 units"
 
 
 def test_the_identifier_is_read_from_wide_and_tiny_pictures(frames: Frames) -> None:
