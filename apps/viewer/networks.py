@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from apps.viewer.server import settings
-from apps.viewer.warm import slow_imports
+from apps.viewer.warm import keep_for_good, slow_imports
 
 if TYPE_CHECKING:
     from animator.pipeline import XNeMoPipeline
@@ -33,7 +33,9 @@ def tokenizer() -> MotionTokenizer:
     from animator.builders import resolve_device
     from motion_tokenizer.tokenizer import MotionTokenizer
 
-    return MotionTokenizer.from_pretrained(settings().tokenizer_weights, resolve_device(settings().device))
+    loaded = MotionTokenizer.from_pretrained(settings().tokenizer_weights, resolve_device(settings().device))
+    keep_for_good()
+    return loaded
 
 
 @st.cache_resource(show_spinner=False)
@@ -53,7 +55,9 @@ def generator() -> Decoder:
 
     config = settings()
     device = resolve_device(config.device)
-    return Decoder(load_gpt(config.gpt_weights, tokenizer()).to(device), resolve_dtype(config.dtype, device))
+    loaded = Decoder(load_gpt(config.gpt_weights, tokenizer()).to(device), resolve_dtype(config.dtype, device))
+    keep_for_good()
+    return loaded
 
 
 @st.cache_resource(show_spinner="Loading the animator …")
@@ -61,7 +65,9 @@ def pipeline() -> XNeMoPipeline:
     """The animator, whose motion encoder is the tokenizer's."""
     from apps.tokens import load_pipeline_for
 
-    return load_pipeline_for(tokenizer(), settings())
+    loaded = load_pipeline_for(tokenizer(), settings())
+    keep_for_good()
+    return loaded
 
 
 def generation_settings() -> EmoteConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import threading
 
@@ -35,7 +36,18 @@ def slow_imports() -> None:
     with _lock:
         for name in SLOW:
             importlib.import_module(name)
+        keep_for_good()
         _done.set()
+
+
+def keep_for_good() -> None:
+    """Take what is in memory now out of the garbage collection; to be called after something large that stays.
+
+    Streamlit collects after every run of a page. The libraries and networks alone are a million objects, and looking at
+    them took 0.3 s of every click.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def are_warm() -> bool:
