@@ -39,6 +39,16 @@ def test_every_option_has_its_deviation_and_its_time() -> None:
 
 
 @pytest.mark.slow
+def test_every_part_of_a_training_step_has_its_time() -> None:
+    words = ["train=image", "animator=tiny", "pairs=2", "diffusion_pairs=2", "cached_latents=true", "--repeats", "1"]
+    rows = run("training_step.py", *words)
+    parts = {row.split("|")[1].strip(): row.split("|")[2] for row in rows[1:]}
+    assert {"reference net", "denoiser", "backward pass", "optimiser and averages"} <= set(parts)
+    assert "autoencoder" not in parts  # its latents are kept
+    assert all(float(took) >= 0 for took in parts.values())
+
+
+@pytest.mark.slow
 def test_every_sampler_has_its_rate_and_its_share_of_the_limit() -> None:
     words = ["--size", "tiny", "--tokens", "6", "--repeats", "1", "--megabytes", "12", "--no-compiled"]
     rows = run("sampling.py", *words)
