@@ -275,13 +275,20 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
 
 
+def packaged_weights() -> list[str]:
+    """Names of the weights that come with the package, each that of its architecture."""
+    return sorted(folder.name for folder in PRETRAINED.iterdir() if (folder / "model_index.json").is_file())
+
+
 def find_weights(weights: str | None) -> Path:
-    """Locate a folder with weights; None is the packaged default.
+    """Locate weights: a folder, or the name of packaged ones where no folder is called so; None is the default.
 
     Raises:
         XNeMoError: there is no such folder, or it holds no pipeline.
     """
     folder = DEFAULT_WEIGHTS if weights is None else Path(weights).expanduser()
+    if weights in packaged_weights() and not folder.is_dir():
+        folder = PRETRAINED / weights
     if not (folder / "model_index.json").is_file():
         what = "the packaged weights are missing" if weights is None else "no weights here"
         raise XNeMoError(f"{folder}: {what} (model_index.json not found); name a folder with weights=FOLDER")

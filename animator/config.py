@@ -35,7 +35,9 @@ class FaceConfig:
 class RuntimeConfig:
     """Which weights run, and where."""
 
-    weights: str | None = key(None, "folder with weights, as xnemo writes them; null: the packaged ones")
+    weights: str | None = key(
+        None, "folder with weights, as xnemo writes them, or the name of packaged ones; null: lite"
+    )
     device: str = key("auto", "where to compute; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES)
     dtype: str = key("auto", "number format; auto is bfloat16 on CUDA and float32 elsewhere", choices=DTYPES)
     offload: str = key(
@@ -105,7 +107,9 @@ class AnimateConfig(RenderConfig):
     )
     sound: bool = key(True, "keep the driving clip's sound")
     animator: str | None = key(
-        None, "insist that the weights are of this architecture, a file of configs/animator/; null: take any"
+        None,
+        "insist that the weights are of this architecture, a file of configs/animator/; where weights is null, the "
+        "packaged ones of this name are taken; null: take any",
     )
     best_frame: int | None = key(
         None,

@@ -26,6 +26,7 @@ from transformers import CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
 from animator.conditions import IN_PLACE, image_token
+from animator.controls import import_controls
 from animator.controls.control import Control, Driving, Reading, Setting
 from animator.controls.motion_attention import MotionAttention
 from animator.decoding import choose_decoder, decode_stream
@@ -120,6 +121,12 @@ class XNeMoPipeline(DiffusionPipeline):
             control=control,
         )
         self.register_to_config(image_size=image_size, default_renderer=default_renderer)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> XNeMoPipeline:
+        """As diffusers' own, which loads networks only of modules that are imported: every control is."""
+        import_controls()
+        return super().from_pretrained(*args, **kwargs)
 
     @property
     def encoder_id(self) -> str:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animator.builders import check_architecture, load_pipeline
+from animator.builders import check_architecture, load_pipeline, packaged_weights
 from animator.config import AnimateConfig, FaceConfig, RenderConfig, RuntimeConfig
 from animator.controls.control import Driving
 from animator.errors import XNeMoError
@@ -98,7 +98,7 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
         # Opened before the long work, so that a folder that cannot be written is found out at once.
         marks = Marks("animate", (("portrait", portrait), ("driving", driving)), config.marks)
         writer = stack.enter_context(VideoWriter(output, rate, audio_from=sound, crf=config.crf, marks=marks))
-        pipeline = load_pipeline(config)
+        pipeline = load_pipeline(_with_weights(config))
         if config.animator is not None:
             check_architecture(pipeline, config.animator)
         chosen_renderer(pipeline, config)
@@ -121,6 +121,13 @@ def animate(config: AnimateConfig, portrait: str, driving: str, output: Path) ->
             height, width = frames.shape[1:3]
     seconds = time.monotonic() - started
     return Animation(output, count, float(rate), width, height, seconds, first, motion.crop)
+
+
+def _with_weights(config: AnimateConfig) -> AnimateConfig:
+    """Where an architecture is named and no weights are, the packaged ones of that architecture."""
+    if config.weights is None and config.animator in packaged_weights():
+        return replace(config, weights=config.animator)
+    return config
 
 
 def chosen_frames(source: MotionClip | VideoReader, start: float, seconds: float | None) -> tuple[int, int]:

@@ -34,6 +34,12 @@ def build_control(config: AnimatorConfig) -> Control | None:
     return built
 
 
+def import_controls() -> None:
+    """Import every control: diffusers loads networks only of modules that are imported already."""
+    for found in iter_modules(__path__):
+        import_module(f"{__name__}.{found.name}")
+
+
 def control_name(control: Control | None) -> str:
     """What an architecture calls a pipeline's control."""
     return "motion_attention" if control is None else type(control).__module__.rpartition(".")[2]

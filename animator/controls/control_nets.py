@@ -184,5 +184,5 @@ def build(config: AnimatorConfig) -> ControlNets:
         norm_num_groups=unet.norm_num_groups,
         cross_attention_dim=unet.cross_attention_dim,
         num_attention_heads=unet.num_attention_heads,
-        hint_channels=HINT_CHANNELS[: halvings + 1],
+        hint_channels=tuple(HINT_CHANNELS[min(level, len(HINT_CHANNELS) - 1)] for level in range(halvings + 1)),
     )
