@@ -111,6 +111,9 @@ class PrepareConfig:
     device: str = key(
         "auto", "where latents are computed; auto takes CUDA, then Apple's GPU, then the CPU", choices=DEVICES
     )
+    mixed_precision: str = key(
+        "no", "format of large matrix products where latents are computed", choices=("no", "bf16")
+    )
     face: FaceConfig = key(FaceConfig, "faces")
     filters: FilterConfig = key(FilterConfig, "which clips are rejected")
     engine: EngineConfig = key(EngineConfig, "who does the work")

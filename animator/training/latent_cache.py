@@ -31,13 +31,14 @@ _UNFINISHED, _UNFINISHED_ABOUT = ".latents.partial", ".latents.partial.json"
 _CLASSES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderKLTemporalDecoder)}
 
 
-def cache_latents(folder: Path, autoencoder: Path, device: str) -> None:
+def cache_latents(folder: Path, autoencoder: Path, device: str, mixed_precision: str = "no") -> None:
     """Encode all pictures of a crops folder; those that are encoded already, by this autoencoder, are left.
 
     Args:
         folder: the crops folder.
         autoencoder: a folder of diffusers' with an autoencoder, or weights that have one in `vae`.
         device: where to compute, as in `animator.config.RuntimeConfig`.
+        mixed_precision: format of large matrix products, "no" or "bf16"; the latents are of one format throughout.
     Raises:
         XNeMoError: there is no autoencoder, the pictures' side does not go with it, or the disk is full.
     """
@@ -57,13 +58,15 @@ def cache_latents(folder: Path, autoencoder: Path, device: str) -> None:
             "autoencoder": autoencoder_id(vae),
             "clips": crops.digest(),
             "shape": shape,
+            "mixed_precision": mixed_precision,
         },
         indent=1,
     )
     if (folder / LATENTS).is_file() and _text(folder / LATENTS_ABOUT) == about:
         return
     (folder / LATENTS_ABOUT).unlink(missing_ok=True)
-    partial = _encode(crops, vae, folder, shape, about)
+    with torch.autocast(vae.device.type, torch.bfloat16, enabled=mixed_precision == "bf16"):
+        partial = _encode(crops, vae, folder, shape, about)
     with atomic_path(folder / LATENTS) as temporary:
         _with_header(partial, temporary, shape)
     with atomic_path(folder / LATENTS_ABOUT) as temporary:

@@ -94,7 +94,7 @@ def prepare_crops(sources: Sequence[Path], folder: Path, config: PrepareConfig) 
     if config.autoencoder is not None:
         from animator.training.latent_cache import cache_latents  # diffusers takes long to import
 
-        cache_latents(folder, Path(config.autoencoder), config.device)
+        cache_latents(folder, Path(config.autoencoder), config.device, config.mixed_precision)
     return Prepared(
         folder,
         len(infos),
