@@ -92,6 +92,19 @@ def contact_sheet(rows: Sequence[Row], side: int = 160, gap: int = 4) -> Picture
     return sheet
 
 
+def tiles_of(sheet: Picture, rows: int, side: int, gap: int = 4) -> list[list[Picture]]:
+    """The pictures of a contact sheet, row by row: `contact_sheet` undone.
+
+    Args:
+        sheet: what `contact_sheet` made of so many rows.
+        rows, side, gap: as it was made.
+    """
+    strip, columns = _label_height(side), (sheet.shape[1] - gap) // (side + gap)
+    tops = [gap + row * (side + strip + gap) + strip for row in range(rows)]
+    lefts = [gap + column * (side + gap) for column in range(columns)]
+    return [[sheet[top : top + side, left : left + side] for left in lefts] for top in tops]
+
+
 def captioned(picture: Picture, text: str) -> Picture:
     """A copy of a picture with a line of text in its lower left corner, as long as it fits."""
     height, width = picture.shape[:2]

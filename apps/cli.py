@@ -50,6 +50,7 @@ VERBS = {
     "evaluate ablation": ("evaluate_ablation", "measure several weights on the same pairs (Table 2)"),
     "evaluate all": ("evaluate_all", "every evaluation in one report"),
     "evaluate gate": ("evaluate_gate", "tell whether candidate weights may replace the shipped ones"),
+    "evaluate sheets": ("evaluate_sheets", "pictures of the best and the worst clips of a report, before and after"),
     "evaluate tokenizer": ("evaluate_tokenizer", "measure a motion tokenizer on held-out people, beside baselines"),
     "evaluate generation": ("evaluate_generation", "measure continuations and emotions of a motion generator"),
     "convert xnemo-release": ("convert_release", "make the released X-NeMo files a folder that weights= takes"),

@@ -78,6 +78,16 @@ class AllConfig(ReenactmentConfig):
 
 
 @dataclass
+class SheetsConfig:
+    """Settings of `xnemo evaluate sheets`."""
+
+    experiment: str = key("self", "which part of the reports is shown", choices=("self", "cross"))
+    clips: int = key(5, "how many of the best, and of the worst", minimum=1)
+    by: str = key("l1", "the figure that decides: l1, ssim, lpips, identity, aed, apd, ...")
+    kilobytes: int = key(300, "size of a picture at most, in thousands of bytes", minimum=20)
+
+
+@dataclass
 class GateConfig(AllConfig):
     """Settings of `xnemo evaluate gate`; weights= and the like name what the candidates would replace."""
 
@@ -94,6 +104,7 @@ def register() -> None:
     register_root("evaluate_latent", LatentConfig)
     register_root("evaluate_all", AllConfig)
     register_root("evaluate_gate", GateConfig)
+    register_root("evaluate_sheets", SheetsConfig)
 
 
 register()

@@ -53,6 +53,7 @@ from animator.pipeline import XNeMoPipeline
 from animator.visuals import Row, contact_sheet
 
 SHEET_FRAMES = 8  # frames of a clip on its contact sheet
+SHEET_SIDE = 112  # of a frame there, in pixels
 
 
 @dataclass(frozen=True)
@@ -250,4 +251,4 @@ def _sheet(driver: Driver, subject: Subject, measured: Measured) -> np.ndarray:
         Row("driver", [empty, *driver.pictures[chosen]]),
         Row("portrait, result", [subject.still, *measured.pictures[chosen]]),
     ]
-    return contact_sheet(rows, side=112)
+    return contact_sheet(rows, side=SHEET_SIDE)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from animator.errors import XNeMoError
-from animator.evaluation.config import AllConfig, GateConfig
+from animator.evaluation.config import AllConfig, GateConfig, SheetsConfig
 from apps.evaluation import LIMIT, OUTPUT, report_folder
 from apps.verb import Context, Option, PartlyFailed, Verb
 
@@ -30,6 +30,7 @@ def run(files: list[str], config: GateConfig, options: argparse.Namespace, conte
         PartlyFailed: the candidates are refused.
     """
     from animator.evaluation.gate import as_markdown, reasons_against
+    from animator.evaluation.sheets import write_sheets
     from animator.files import atomic_path
     from apps.gate import PARTS, candidates_in, compare_reports
 
@@ -61,6 +62,8 @@ def run(files: list[str], config: GateConfig, options: argparse.Namespace, conte
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     with atomic_path(folder / "gate.md") as path:
         path.write_text(f"# {_heading(reasons)}\n\n{table}", encoding="utf-8")
+    sheets = write_sheets(folder / "candidate", folder / "shipped", folder, SheetsConfig())
+    result["sheets"] = {name: str(path) for name, path in sheets.items()}
     if reasons:
         raise PartlyFailed(f"the candidates are refused: {'; '.join(reasons)} ({folder / 'gate.md'})", result)
     for card in cards:
