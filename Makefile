@@ -1,6 +1,9 @@
 # make demo     animate a portrait with the packaged weights; the videos land in outputs/demo/
 # make test     run every test
 # make install  make .venv with the `xnemo` command in it (demo and test do this by themselves)
+# make weights  train every network anew from clips: make weights DATA=manifest.csv MINUTES=120 LANDMARKER=face_landmarker.task
+#               (WEIGHTS=outputs/weights is where to, SETTINGS='key=value ...' are those of `xnemo train all`; given again,
+#               it goes on where it was; docs/default-weights.md)
 # make check    for developers: lint, types, fast tests
 # make fuzz     for developers: 20,000 broken files into every reader; minutes
 # make faults   for developers: kills, interruptions, full disks and more for long jobs, 20 moments each; an hour
@@ -19,7 +22,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c "$(SUPPORTED)" 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: install demo test check fuzz faults audit clean
+.PHONY: install demo test weights check fuzz faults audit clean
 
 install: $(STAMP)
 
@@ -39,6 +42,17 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+MINUTES ?= 60
+WEIGHTS ?= outputs/weights
+LANDMARKER ?= face_landmarker.task
+SETTINGS ?=
+
+weights: install
+	@if [ -z "$(DATA)" ]; then \
+		echo "error: name a manifest or a folder of clips: make weights DATA=manifest.csv MINUTES=120" >&2; exit 2; fi
+	$(BIN)/xnemo train all "$(DATA)" --minutes $(MINUTES) -o "$(WEIGHTS)" \
+		"settings.prepare=['landmarker=$(LANDMARKER)']" $(SETTINGS)
 
 check: install
 	$(BIN)/ruff check .

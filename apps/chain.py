@@ -24,11 +24,15 @@ from typing import Any
 
 from animator.config_loader import load_config
 from animator.errors import XNeMoError
+from animator.evaluation.config import GateConfig
+from animator.evaluation.sources import find_items
 from animator.files import atomic_path, replaced_folder, sha256_of
+from animator.training.parts import PARTS as PARTS_FOLDER
 from apps.chain_config import TrainAllConfig
 from apps.gate import PARTS
 from apps.verb import Context, PartlyFailed
 
+_CACHED = "cached_latents=true"
 SOURCE, START = "source", "start"  # stand for the clips, and the weights to go on from, in the needs of a step
 RECORD = "chain.json"
 WEIGHTS = "weights"  # folder of finished weights in the output of every training
@@ -46,6 +50,7 @@ class Step:
         settings: key=value.
         product: what the next steps use, inside its folder; "" is the folder.
         folder_setting: the setting that names its folder; None where -o does.
+        inside: the step in whose folder it works; None: it has its own.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Step:
     settings: tuple[str, ...] = ()
     product: str = ""
     folder_setting: str | None = None
+    inside: str | None = None
 
 
 @dataclass
@@ -63,15 +69,13 @@ class Chain:
 
     Attributes:
         folder: where all of it lies.
-        sources: the clips, and whatever lies beside them.
         keys: step -> its key; clips and weights to go on from have theirs from the beginning.
-        made: step -> what it made.
-        complaints: clips that a step had to leave out.
+        made: step -> what it made; the clips are there from the beginning.
+        complaints: clips that a step had to leave out, now or when it was run.
         fresh: the steps that were really run.
     """
 
     folder: Path
-    sources: Path
     keys: dict[str, str]
     made: dict[str, Path] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
@@ -84,29 +88,33 @@ class Chain:
             XNeMoError: it failed.
         """
         self.keys[step.name] = key = self._key(step)
-        folder = self.folder / f"{step.name}-{key}"
+        folder = self.folder / f"{step.name}-{key}" if step.inside is None else self.made[step.inside]
         product = folder / step.product
         record = self._record()
+        before = record.get(step.name, {})
         self.made[step.name] = product
-        if record.get(step.name, {}).get("key") == key and product.exists():
+        if before.get("key") == key and product.exists():
             print(f"{step.name}: done before, in {folder}", file=sys.stderr)
+            self.complaints += before.get("left_out", [])
             return
         print(f"{step.name}: xnemo {step.command.replace('_', ' ')} in {folder}", file=sys.stderr)
-        began = time.monotonic()
+        began, left_out = time.monotonic(), []
         try:
             self._command(step, folder, context)
         except PartlyFailed as error:
             if not product.exists():
                 raise
-            self.complaints.append(f"{step.name}: {error}")
+            left_out = [f"{step.name}: {error}"]
+        self.complaints += left_out
         self.fresh.append(step.name)
-        record[step.name] = {"key": key, "made": str(product), "seconds": round(time.monotonic() - began, 1)}
+        seconds = round(time.monotonic() - began, 1)
+        record[step.name] = {"key": key, "made": str(product), "seconds": seconds, "left_out": left_out}
         with atomic_path(self.folder / RECORD) as path:
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def _command(self, step: Step, folder: Path, context: Context) -> None:
         verb = importlib.import_module(f"apps.commands.{step.command}").VERB
-        words = {name: str(path) for name, path in self.made.items()} | {SOURCE: str(self.sources)}
+        words = {name: str(path) for name, path in self.made.items()}
         settings = [_filled(setting, words) for setting in step.settings]
         if step.folder_setting is not None:
             settings.append(f"{step.folder_setting}={folder}")
@@ -140,35 +148,54 @@ def train_all(source: Path, folder: Path, config: TrainAllConfig, context: Conte
         Folders of the weights by part, the steps that were run, and what the gate says.
     Raises:
         XNeMoError: there is no such source, or a step failed.
+        PartlyFailed: all is done, but a step had to leave clips out, in this call or when it was run.
     """
     if not config.stages:
         raise XNeMoError("stages=[]: name at least one, such as laptop")
-    if sum(asdict(config.shares).values()) <= 0:
+    if sum(shares_of(config).values()) <= 0:
         raise XNeMoError("shares: at least one must be above 0")
+    if config.gate:
+        _check_gate(source, config)
     folder.mkdir(parents=True, exist_ok=True)
     context.kept = f"{folder} holds the steps that are done, and the same command goes on from there"
+    crops = _holds_crops(source)
+    if crops and config.until != "animator":
+        raise XNeMoError(
+            f"{source}: holds face crops, of which no motion is read; name the clips, or set until=animator"
+        )
     keys = {SOURCE: content_key(source)}
     if config.start_from is not None:
         keys[START] = content_key(Path(config.start_from))
-    chain = Chain(folder, source, keys)
-    for step in steps_of(config):
+    chain = Chain(folder, keys, {SOURCE: source})
+    steps = steps_of(config, crops)
+    for step in steps:
         chain.run(step, context)
-    candidates = _gather(chain, config.stages[-1])
+    candidates = _gather(chain, steps)
     result: dict[str, Any] = {
-        "weights": {name: str(candidates / name) for name in PARTS},
-        "steps": {name: str(path) for name, path in chain.made.items()},
+        "weights": {name: str(candidates / name) for name in PARTS if (candidates / name).is_dir()},
+        "steps": {step.name: str(chain.made[step.name]) for step in steps},
         "run": chain.fresh,
-        "left_out": chain.complaints,
     }
     if config.gate:
-        result["gate"] = _judge(chain, candidates, config, context)
+        result["gate"] = _judge(chain, steps[-1].name, candidates, config, context)
+    result["left_out"] = chain.complaints
+    if chain.complaints:
+        left_out = "; ".join(chain.complaints)
+        raise PartlyFailed(f"the weights in {candidates} are made, but not of all clips: {left_out}", result)
     return result
 
 
-def steps_of(config: TrainAllConfig) -> list[Step]:
-    """The steps that the settings ask for, in order."""
+def steps_of(config: TrainAllConfig, crops: bool = False) -> list[Step]:
+    """The steps that the settings ask for, in order.
+
+    Args:
+        config: the settings.
+        crops: there are no clips, but face crops that were made of them elsewhere.
+    """
     given, minutes = config.settings, _minutes(config)
-    steps = [Step("crops", "prepare", (SOURCE,), ("{source}",), tuple(given.prepare))]
+    # A folder of crops is put together where it lies.
+    files, inside = ((), SOURCE) if crops else (("{source}",), None)
+    steps = [Step("crops", "prepare", (SOURCE,), files, tuple(given.prepare), inside=inside)]
     common = ("crops={crops}", f"animator={config.animator}")
     needs: tuple[str, ...] = ("crops",)
     start: list[str] = []
@@ -178,12 +205,23 @@ def steps_of(config: TrainAllConfig) -> list[Step]:
         settings = (*common, f"schedule.max_minutes={minutes['autoencoder']:g}", *given.autoencoder)
         steps.append(_training("autoencoder", "train_autoencoder", needs, settings))
         needs, start = ("crops", "autoencoder"), ["start_from={autoencoder}"]
-    for stage in config.stages:
-        each = f"schedule.max_minutes={minutes['animator'] / len(config.stages):g}"
-        settings = (f"train={stage}", *common, each, *start, *given.animator)
-        steps.append(_training(stage, "train_animator", needs, settings))
-        needs, start = ("crops", stage), [f"start_from={{{stage}}}"]
-    last = config.stages[-1]
+    stages = [stage.split() for stage in config.stages]
+    if any(_CACHED in words for words in (given.animator, *stages)):
+        maker = next((word.removeprefix("start_from=") for word in start), None)
+        if maker is None:
+            raise XNeMoError(f"{_CACHED}: nobody makes latents; set shares.autoencoder above 0 or start_from")
+        words = (*given.prepare, f"autoencoder={maker}")
+        steps.append(Step("latents", "prepare", needs, (), words, "latents.json", inside="crops"))
+    last = ""
+    for number, (stage, *own) in enumerate(stages):
+        # A recipe may come twice, with other settings.
+        last = stage if stage not in (step.name for step in steps) else f"{stage}_{number + 1}"
+        each = f"schedule.max_minutes={minutes['animator'] / len(stages):g}"
+        settings = (f"train={stage}", *common, each, *start, *given.animator, *own)
+        steps.append(_training(last, "train_animator", needs, settings))
+        needs, start = ("crops", last), [f"start_from={{{last}}}"]
+    if config.until == "animator":
+        return steps
     weights = f"weights={{{last}}}"
     steps.append(Step("dataset", "extract", (SOURCE, last), ("{source}",), (weights, *given.extract)))
     count = max(1, round(minutes["tokenizer"] * config.tokenizer_steps_a_minute))
@@ -198,12 +236,16 @@ def steps_of(config: TrainAllConfig) -> list[Step]:
 def content_key(source: Path) -> str:
     """A key of the content and the names of all files of a folder, or of a manifest and the files that it names.
 
+    Of face crops the parts count, of which all else is made.
+
     Raises:
         XNeMoError: there is no such file or folder, or it cannot be read.
     """
     digest = hashlib.sha256()
     try:
-        if source.is_dir():
+        if _holds_crops(source):
+            found = sorted((source / PARTS_FOLDER).iterdir())
+        elif source.is_dir():
             found = sorted(path for path in source.rglob("*") if path.is_file())
         else:
             with source.open(newline="", encoding="utf-8") as file:
@@ -216,8 +258,14 @@ def content_key(source: Path) -> str:
     return digest.hexdigest()
 
 
-def _minutes(config: TrainAllConfig) -> dict[str, float]:
+def shares_of(config: TrainAllConfig) -> dict[str, float]:
+    """How the minutes are shared out among what is trained at all."""
     shares = asdict(config.shares)
+    return shares | {"tokenizer": 0.0, "gpt": 0.0} if config.until == "animator" else shares
+
+
+def _minutes(config: TrainAllConfig) -> dict[str, float]:
+    shares = shares_of(config)
     return {name: config.minutes * share / sum(shares.values()) for name, share in shares.items()}
 
 
@@ -227,20 +275,42 @@ def _training(
     return Step(name, command, needs, files, tuple(settings), WEIGHTS, "output")
 
 
-def _gather(chain: Chain, last_stage: str) -> Path:
+def _gather(chain: Chain, steps: Sequence[Step]) -> Path:
     """Put the finished weights side by side, as `xnemo evaluate gate` takes them."""
     target = chain.folder / "finished"
-    for name, step in (("animator", last_stage), ("motion_tokenizer", "tokenizer"), ("motion_gpt", "gpt")):
+    shutil.rmtree(target, ignore_errors=True)  # what an earlier call put there may belong to other weights
+    for name, step in (("animator", _last_stage(steps)), ("motion_tokenizer", "tokenizer"), ("motion_gpt", "gpt")):
+        if step not in chain.made:
+            continue
         with replaced_folder(target / name) as gathered:
             shutil.copytree(chain.made[step], gathered, dirs_exist_ok=True)
     return target
 
 
-def _judge(chain: Chain, candidates: Path, config: TrainAllConfig, context: Context) -> dict[str, Any]:
+def _last_stage(steps: Sequence[Step]) -> str:
+    return [step.name for step in steps if step.command == "train_animator"][-1]
+
+
+def _holds_crops(folder: Path) -> bool:
+    return (folder / PARTS_FOLDER).is_dir()
+
+
+def _check_gate(source: Path, config: TrainAllConfig) -> None:
+    """Miss what the gate will measure with now, and not after the training."""
+    gate = load_config("evaluate_gate", config.settings.gate)
+    assert isinstance(gate, GateConfig)
+    for kind in ("clip", "portrait"):
+        try:
+            find_items([source], kind, gate.split)
+        except XNeMoError as error:
+            raise XNeMoError(f"{error}; the gate measures with these: name some, or set gate=false") from error
+
+
+def _judge(chain: Chain, last: str, candidates: Path, config: TrainAllConfig, context: Context) -> dict[str, Any]:
     """What `xnemo evaluate gate` says of the finished weights; a refusal is an answer, and no failure."""
     chain.made["candidates"] = candidates
     files = ("{candidates}", "{source}")
-    chain.run(Step("gate", "evaluate_gate", ("gpt", SOURCE), files, tuple(config.settings.gate), "gate.json"), context)
+    chain.run(Step("gate", "evaluate_gate", (last, SOURCE), files, tuple(config.settings.gate), "gate.json"), context)
     chain.complaints = [line for line in chain.complaints if not line.startswith("gate: ")]
     found = json.loads(chain.made["gate"].read_text(encoding="utf-8"))
     return {"passed": found["passed"], "reasons": found["reasons"], "report": found["report"]}

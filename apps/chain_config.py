@@ -38,9 +38,16 @@ class TrainAllConfig:
     shares: SharesConfig = key(SharesConfig, "of the minutes")
     animator: str = key("lite", "size of the animator, a file of configs/animator/")
     stages: list[str] = key(
-        ["laptop"], "files of configs/train/, one after the other, each from the weights of the one before"
+        ["laptop"],
+        "files of configs/train/, one after the other, each from the weights of the one before; settings of its own "
+        "may stand behind a name, such as 'image cached_latents=true'",
     )
     start_from: str | None = key(None, "folder with weights that the first stage goes on from; null: fresh ones")
+    until: str = key(
+        "gpt",
+        "animator: leave tokenizer and generator out, as where there are face crops alone and no videos",
+        choices=("animator", "gpt"),
+    )
     tokenizer_steps_a_minute: float = key(
         240.0, "turns its share into steps, which its learning rate follows; 240 on one core at size lite", minimum=1
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     Args:
         config: architecture, data and settings of the run.
     Returns:
-        A folder with the sub-folder `vae`, for `start_from=` of `xnemo train animator`.
+        A folder with the sub-folder `vae`, for `start_from=` of `xnemo train animator`; other networks of the run's own
+        `start_from` lie beside it.
     Raises:
         XNeMoError: settings that do not go together, data that cannot be read, or a loss that is not finite.
     """
@@ -52,8 +54,9 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
         raise XNeMoError("perceptual is on but perceptual_weights names no file; name one or set it to 0")
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     models = build_animator(config.animator, config.seed)
+    others = set()
     if config.start_from is not None:
-        load_networks(models, Path(config.start_from))
+        others = load_networks(models, Path(config.start_from)) - {"vae"}
     vae = models.vae
     assert vae is not None
     crops = FaceCrops.open(Path(config.crops))
@@ -88,6 +91,8 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     finished.register_to_config(scaling_factor=1 / _latent_deviation(finished, crops))
     with replaced_folder(run.output / "weights") as weights:
         finished.save_pretrained(weights / "vae")
+        for name in others:
+            shutil.copytree(Path(config.start_from or "") / name, weights / name)
     return run.output / "weights"
 
 

@@ -58,6 +58,8 @@ def save_pipeline(
 ) -> Path:
     """Write what `weights=` takes, in half precision; networks that were never trained are left out.
 
+    Trained parts of a diffusion model that is not whole yet lie beside the others, for the next stage's `start_from`.
+
     Args:
         models: the networks, which are back in single precision afterwards.
         config: of their architecture.
@@ -65,7 +67,10 @@ def save_pipeline(
         folder: replaced when all is written.
         image_encoder: CLIP's vision tower, where the diffusion model reads it.
     """
-    if not set(DIFFUSION) <= trained:
+    whole, left = models, trained & set(DIFFUSION)
+    if left == set(DIFFUSION):
+        left = set()
+    else:
         models = dataclasses.replace(models, vae=None)
     pipeline = assemble_pipeline(models, config, image_encoder if models.vae is not None else None)
     if "gan_head" not in trained:
@@ -73,6 +78,7 @@ def save_pipeline(
         pipeline.register_to_config(default_renderer="diffusion")
     with replaced_folder(folder) as partial:
         pipeline.to(torch.float16).save_pretrained(partial)
+        _save_halved(whole, left, partial)
     pipeline.to(torch.float32)
     return folder
 
@@ -88,9 +94,13 @@ def save_networks(
     Args: as `save_pipeline`.
     """
     with replaced_folder(folder) as partial:
-        for name in sorted(trained):
-            getattr(models, name).to(torch.float16).save_pretrained(partial / name)
-            getattr(models, name).to(torch.float32)
+        _save_halved(models, trained, partial)
         if image_encoder is not None:
             image_encoder.save_pretrained(partial / "image_encoder")
     return folder
+
+
+def _save_halved(models: AnimatorModels, names: set[str], folder: Path) -> None:
+    for name in sorted(names):
+        getattr(models, name).to(torch.float16).save_pretrained(folder / name)
+        getattr(models, name).to(torch.float32)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,13 +27,17 @@ FRAMES = 44
 
 @pytest.fixture(scope="module")
 def clips(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three people, one of them held out, in a manifest."""
+    """Three people, one of them held out, a file that is no video, and a portrait, in a manifest."""
     folder = tmp_path_factory.mktemp("clips")
     names = {"GRID_01_neutral_01": "train", "MEAD_M003_happy_02": "train", "AOC_01": "validation"}
     rows = ["file,kind,split,identity"]
     for name, split in names.items():
         make_video(folder / f"{name[:4]}.mp4", clip_frames(shared_data / "clips" / f"{name}.mp4", FRAMES), 25)
         rows.append(f"{name[:4]}.mp4,clip,{split},{name[:4]}")
+    (folder / "damaged.mp4").write_bytes(b"no video")
+    rows.append("damaged.mp4,clip,train,nobody")
+    shutil.copy(shared_data / "portraits" / "an_solo.jpg", folder)
+    rows.append("an_solo.jpg,portrait,validation,somebody")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
     return folder / "manifest.csv"
 
@@ -53,21 +59,34 @@ def xnemo(
 
 @pytest.mark.slow
 def test_from_clips_to_weights_that_belong_together(
-    xnemo: Callable[..., Outcome], clips: Path, shared_data: Path
+    xnemo: Callable[..., Outcome], clips: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     landmarker = shared_data / "models" / "face_landmarker.task"
-    steps = ["schedule.max_steps=2", "pairs=2", "image_size=64", "schedule.label_warm_up_steps=1"]
+    models = tmp_path / "models"  # all but the head, whose pictures would take most of the time
+    models.mkdir()
+    for path in (shared_data / "models").iterdir():
+        if not path.name.startswith("ict"):
+            (models / path.name).symlink_to(path)
+    steps = ["schedule.max_steps=1", "pairs=2", "diffusion_pairs=2", "losses.vgg=0", "losses.vggface=0"]
     tokens = ["tokenizer=tiny", "tokenizer.codes=32", "window=16", "batch=2", "searched_steps=0", "unquantised_steps=0"]
     words = [
-        "train", "all", clips, "-o", "made", "--minutes", "1", "animator=tiny", "gate=false",
+        "train", "all", clips, "-o", "made", "--minutes", "1", "animator=tiny",
+        "shares.autoencoder=1", "stages=['image cached_latents=true',motion]",
         "tokenizer_steps_a_minute=10", "gpt_steps_a_minute=10",
         given("prepare", f"landmarker={landmarker}", "image_size=64"),
+        given("autoencoder", "schedule.max_steps=1", "batch=2", "patch_size=32"),
         given("animator", *steps),
         given("tokenizer", *tokens, "pool_vectors_per_code=1"),
         given("gpt", "gpt=tiny", "augment.pool=8"),
+        given("gate", f"models={models}", "frames=4", "workers=1", "resamples=100", "heads=4",
+              "videos=false"),
+        "--json",
     ]  # fmt: skip
-    first = json.loads(ran(xnemo(*words, "--json")))
-    assert first["run"] == ["crops", "laptop", "dataset", "tokenizer", "gpt"] and first["left_out"] == []
+    first = left_out(xnemo(*words))
+    made = ["crops", "autoencoder", "latents", "image", "motion", "dataset", "tokenizer", "gpt"]
+    assert first["run"] == [*made, "gate"]
+    # Networks that have seen two steps are refused, and that is no failure of the chain.
+    assert first["gate"]["passed"] is False and Path(first["gate"]["report"]).is_file()
 
     # clip -> tokens -> continuation -> pixels
     folders = first["weights"]
@@ -80,12 +99,22 @@ def test_from_clips_to_weights_that_belong_together(
     assert longer.t0 == FRAMES and torch.isfinite(longer.latents).all()
     ran(xnemo("outpaint", clips.parent / "AOC_.mp4", "--seconds", "0.2", "-o", "r.mp4",
               f"weights={folders['animator']}", f"tokenizer_weights={folders['motion_tokenizer']}",
-              f"gpt_weights={folders['motion_gpt']}"))  # fmt: skip
+              f"gpt_weights={folders['motion_gpt']}", "renderer=gan"))  # fmt: skip
 
-    again = json.loads(ran(xnemo(*words, "--json")))
-    assert again["run"] == [] and again["weights"] == folders
-    changed = json.loads(ran(xnemo(*words, "gpt_steps_a_minute=15", "--json")))
+    again = left_out(xnemo(*words))
+    assert again["run"] == [] and again["weights"] == folders and again["gate"] == first["gate"]
+    changed = left_out(xnemo(*words, "gpt_steps_a_minute=15", "gate=false"))
     assert changed["run"] == ["gpt"] and changed["steps"]["tokenizer"] == first["steps"]["tokenizer"]
+
+
+def test_a_recipe_may_come_twice_and_end_before_the_tokenizer() -> None:
+    words = ["until=animator", "minutes=60", "start_from=w", "stages=['laptop pairs=4','laptop cached_latents=true']"]
+    steps = {step.name: step for step in steps_of(load_config("train_all", words))}
+    assert list(steps) == ["crops", "latents", "laptop", "laptop_2"]
+    assert steps["latents"].inside == "crops" and steps["latents"].settings == ("autoencoder=w",)
+    assert steps["laptop"].settings[-1] == "pairs=4" and "start_from=w" in steps["laptop"].settings
+    assert steps["laptop_2"].settings[-2:] == ("start_from={laptop}", "cached_latents=true")
+    assert "schedule.max_minutes=30" in steps["laptop_2"].settings  # nothing is kept for tokenizer and generator
 
 
 def test_what_a_step_depends_on_is_in_its_key(tmp_path: Path) -> None:
@@ -115,11 +144,21 @@ def test_what_a_step_depends_on_is_in_its_key(tmp_path: Path) -> None:
         ([".", "stages=[]"], "name at least one"),
         ([".", "shares.animator=0", "shares.tokenizer=0", "shares.gpt=0"], "at least one must be above 0"),
         ([".", "--minutes", "never"], "must be a number above 0"),
+        ([".", "gate=false", "stages=['image cached_latents=true']"], "nobody makes latents"),
+        (["."], "the gate measures with these"),
     ],
 )
 def test_what_makes_no_sense_is_told(xnemo: Callable[..., Outcome], words: list[str], told: str) -> None:
     outcome = xnemo("train", "all", *words)
     assert outcome.code in (1, 2) and told in outcome.err and outcome.err.count("\n") == 1
+
+
+def left_out(outcome: Outcome) -> dict[str, Any]:
+    """What a chain says that is done but for a clip, which it tells whenever it is asked."""
+    found: dict[str, Any] = json.loads(outcome.out)
+    assert outcome.code == 1 and "damaged.mp4" in found["error"] and "not of all clips" in found["error"]
+    assert [line.split(":")[0] for line in found["left_out"]] == ["crops", "dataset"]
+    return found
 
 
 def ran(outcome: Outcome) -> str:
