@@ -28,12 +28,13 @@ class Marks:
 
     Attributes:
         action: what was done, one word: the command.
-        sources: role and file of each input, such as ("portrait", "face.png"); they are hashed.
+        sources: role and file of each input, such as ("portrait", "face.png"), which are hashed; or a `Source` where
+            the file goes by another name, or is known by its hash alone.
         config: which marks, and whose certificate.
     """
 
     action: str
-    sources: tuple[tuple[str, str | Path], ...] = ()
+    sources: tuple[tuple[str, str | Path] | Source, ...] = ()
     config: MarksConfig = field(default_factory=MarksConfig)
 
 
@@ -54,7 +55,7 @@ class Marker:
         config = marks.config
         self._title = path.name
         self._label = config.label_text if config.label else None
-        self._statement = Statement(marks.action, tuple(Source.of(role, file) for role, file in marks.sources))
+        self._statement = Statement(marks.action, tuple(map(_source, marks.sources)))
         hashes = [source.sha256 for source in self._statement.sources]
         self._identifier = identifier_of(marks.action, program_version(), *hashes) if config.pixels else None
         self._pixels = None if self._identifier is None else PixelMarker(self._identifier)
@@ -88,6 +89,10 @@ class Marker:
         append_xmp(path, self._statement)
         if self._identity is not None:
             sign(path, self._title, self._statement, self._identity, self._identifier)
+
+
+def _source(given: tuple[str, str | Path] | Source) -> Source:
+    return given if isinstance(given, Source) else Source.of(*given)
 
 
 def _identity(config: MarksConfig) -> Identity:

@@ -17,9 +17,12 @@ from animator.errors import XNeMoError
 from apps.viewer.jobs import finished
 from apps.viewer.session import Session
 
+Pictures = NDArray[np.uint8]
+
 STATIC = Path(__file__).resolve().parent / "static"
 MOST_BYTES = 24 * 2**20  # of a video that is sent to the player
 MEASURED = 48  # frames that are measured, evenly spread
+PERCEIVED = 16  # of them, where a network looks at each
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,24 @@ class Distance:
     map: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Perceived:
+    """How far two videos are apart to networks that look at them.
+
+    Attributes:
+        lpips: perceptual distance (AlexNet, version 0.1), 0 is identical; None where its network is missing.
+        identity: cosine of what an identity network says of both faces, 1 is the same person; None where a network is
+            missing, or a face was found in no pair of frames.
+        frames: how many were looked at.
+        missing: what could not be measured and why, a sentence each.
+    """
+
+    lpips: float | None
+    identity: float | None
+    frames: int
+    missing: tuple[str, ...]
+
+
 def results(session: Session) -> list[Result]:
     """What this browser session can compare: its finished renders, and the videos that its takes were read from."""
     listed = finished()
@@ -77,19 +98,9 @@ def measure(first: Path, second: Path) -> Distance:
     Raises:
         XNeMoError: a video cannot be read.
     """
-    from animator.evaluation.metrics import at_measured_size, l1, ssim
-    from animator.video import VideoReader
+    from animator.evaluation.metrics import l1, ssim
 
-    with VideoReader(first) as one, VideoReader(second) as other:
-        fps = one.info.fps
-        length = min(len(one), max(1, round(len(other) * fps / other.info.fps)))
-        frames = sorted({round(place) for place in np.linspace(0, length - 1, min(MEASURED, length))})
-        pairs = []
-        for frame in frames:
-            there = min(round(frame * other.info.fps / fps), len(other) - 1)
-            pairs.append((_square(one.frame(frame)), _square(other.frame(there))))
-    ours = np.concatenate([at_measured_size(a[None]) for a, _ in pairs])
-    theirs = np.concatenate([at_measured_size(b[None]) for _, b in pairs])
+    ours, theirs, frames = _pairs(first, second, MEASURED)
     apart = np.abs(ours.astype(np.float32) - theirs.astype(np.float32)).mean(axis=3) / 255
     return Distance(
         l1=float(l1(ours, theirs).mean()),
@@ -98,6 +109,67 @@ def measure(first: Path, second: Path) -> Distance:
         worst=frames[int(apart.mean(axis=(1, 2)).argmax())],
         map=apart.mean(axis=0),
     )
+
+
+def perceive(first: Path, second: Path, models: Path | None) -> Perceived:
+    """How far two videos are apart to networks, on frames as of `measure`.
+
+    Args:
+        first, second: videos.
+        models: folder with the networks; None for where `xnemo fetch` puts them. What is missing is said in the result.
+    Raises:
+        XNeMoError: a video cannot be read.
+    """
+    from animator.evaluation.lpips import Lpips
+    from animator.evaluation.metrics import lpips_distance
+    from animator.evaluation.networks import find_network
+
+    ours, theirs, frames = _pairs(first, second, PERCEIVED)
+    folders = [] if models is None else [models]
+    missing: list[str] = []
+    distance = likeness = None
+    try:
+        distance = float(lpips_distance(Lpips(find_network("lpips", folders).path), ours, theirs).mean())
+    except XNeMoError as error:
+        missing.append(str(error))
+    try:
+        likeness = _likeness(
+            ours, theirs, find_network("landmarks", folders).path, find_network("identity", folders).path
+        )
+        if likeness is None:
+            missing.append("identity: no face was found in both at the same time")
+    except XNeMoError as error:
+        missing.append(str(error))
+    return Perceived(distance, likeness, len(frames), tuple(missing))
+
+
+def _likeness(ours: Pictures, theirs: Pictures, landmarks: Path, identity: Path) -> float | None:
+    from animator.evaluation.identity import FaceIdentity, cosine
+    from animator.evaluation.landmarks import FaceLandmarker
+
+    network = FaceIdentity(identity)
+    with FaceLandmarker(landmarks) as landmarker:
+        said = [network.describe(frames, landmarker.measure(frames)) for frames in (ours, theirs)]
+    found = cosine(said[0], said[1])
+    return None if np.isnan(found).all() else float(np.nanmean(found))
+
+
+def _pairs(first: Path, second: Path, most: int) -> tuple[Pictures, Pictures, list[int]]:
+    """Frames of both at the same times, (n, 256, 256, 3) each, and which they are of the first."""
+    from animator.evaluation.metrics import at_measured_size
+    from animator.video import VideoReader
+
+    with VideoReader(first) as one, VideoReader(second) as other:
+        fps = one.info.fps
+        length = min(len(one), max(1, round(len(other) * fps / other.info.fps)))
+        frames = sorted({round(place) for place in np.linspace(0, length - 1, min(most, length))})
+        pairs = []
+        for frame in frames:
+            there = min(round(frame * other.info.fps / fps), len(other) - 1)
+            pairs.append((_square(one.frame(frame)), _square(other.frame(there))))
+    ours = np.concatenate([at_measured_size(a[None]) for a, _ in pairs])
+    theirs = np.concatenate([at_measured_size(b[None]) for _, b in pairs])
+    return ours, theirs, frames
 
 
 def difference_picture(difference: NDArray[np.float32]) -> NDArray[np.uint8]:

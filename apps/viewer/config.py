@@ -18,6 +18,11 @@ class ViewConfig(RenderConfig):
     gpt_weights: str | None = key(
         None, "folder with a motion generator, as its training writes it; null: the packaged one"
     )
+    models: str | None = key(
+        None,
+        "folder with the measuring networks, for LPIPS and identity on the page Compare; null: `evaluation` in "
+        "$XNEMO_HOME; docs/evaluation.md lists the files",
+    )
     port: int = key(8501, "where the viewer listens; --port is the same", minimum=1, maximum=65535)
     address: str = key(
         "127.0.0.1",

@@ -7,18 +7,21 @@ swap mends both.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from animator.errors import XNeMoError
-from apps.viewer.session import Session
+from apps.viewer import sources
+from apps.viewer.session import MAX_TAKES, Session
 from apps.viewer.takes import Take
-from motion_tokenizer.edit_history import EditHistory
+from motion_tokenizer.edit_history import EditHistory, fingerprint
 from motion_tokenizer.editing import Edit, Steps, TokenKind
 
 if TYPE_CHECKING:
+    from motion_tokenizer.edit_file import SavedHistory
     from motion_tokenizer.tokenizer import MotionTokenizer
 
 _TABLES = "edit tables"
@@ -107,7 +110,70 @@ def edited_take(original: Take, history: EditHistory, clip: int) -> Take:
     records = tuple(history.records())
     if tokens is original.tokens:
         return replace(original, history=records)
-    return replace(original, tokens=tokens, motion=None, frames=None, history=records, shared=False)
+    apart = history.difference(clip)
+    in_step = not (apart.new or apart.moved or apart.gone)
+    sound = original.sound if in_step else None
+    return replace(original, tokens=tokens, motion=None, frames=None, sound=sound, history=records, shared=False)
+
+
+def open_history(session: Session, saved: SavedHistory, name: str, tokenizer: MotionTokenizer) -> Take:
+    """Make the edits of a history file again, on takes of their own; the takes that they were made on stay as they are.
+
+    Args:
+        session: has those takes open, edited or not, or they are bundled examples.
+        saved: the file.
+        name: what its owner calls it.
+        tokenizer: the one in use.
+    Returns:
+        The first take that the edits changed.
+    Raises:
+        XNeMoError: the file is of another tokenizer, a clip is not open, an edit cannot be made, or too many takes
+            would be open; nothing changed.
+    """
+    if saved.kind != TokenKind.of(tokenizer):
+        raise XNeMoError(
+            f"{name}: edits of tokens of tokenizer {saved.kind.tokenizer_id}, but the one in use is {tokenizer.id}; "
+            "start the viewer with tokenizer_weights=FOLDER"
+        )
+    if len(session.takes) + len(saved.sources) > MAX_TAKES:
+        raise XNeMoError(
+            f"{name}: opens {len(saved.sources)} takes, and {len(session.takes)} of {MAX_TAKES} are open; close some"
+        )
+    known = {fingerprint(take.tokens): take for take in _originals(session)}
+    for number, note in enumerate(saved.sources, 1):
+        if note.sha256 not in known:
+            raise XNeMoError(
+                f"{name}: the clip that was edited is not open: {note.source or f'its source {number}'}, {note.frames} "
+                "frames; open it (its tokens before the edits are saved beside the history), then this file again"
+            )
+    history = saved.open([known[note.sha256].tokens for note in saved.sources])
+    table = EditTable(history, [])
+    for number, source in enumerate(history.sources):
+        like = known[fingerprint(source)]
+        key = session.new_key(f"{like.key}-edited")
+        original = replace(like, key=key, name=f"{like.name}, edited", tokens=source, shared=False)
+        table.originals.append(original)
+        session.add(edited_take(original, history, number))
+    session.scratch.setdefault(_TABLES, []).append(table)
+    changed = (number for number, take in enumerate(table.originals) if history.result(number) is not take.tokens)
+    first = table.originals[next(changed, 0)].key
+    session.select(first)
+    return session.takes[first]
+
+
+def _originals(session: Session) -> list[Take]:
+    """The open takes as they were opened, and as they are; and the examples, which are always there."""
+    tables: list[EditTable] = session.scratch.get(_TABLES, [])
+    before = [take for table in tables for take in table.originals if take.key in session.takes]
+    return [*_examples(), *session.takes.values(), *before]
+
+
+def _examples() -> list[Take]:
+    found = []
+    for example in sources.EXAMPLES:
+        with suppress(XNeMoError):  # they belong to the packaged weights
+            found.append(sources.open_example(example))
+    return found
 
 
 def read_codes(text: str, kind: TokenKind) -> Steps:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from animator.errors import XNeMoError
+from animator.files import sha256_of
 from apps.viewer import networks
 from apps.viewer.rendering import Job, RenderQueue, draw_video
 from apps.viewer.server import settings
@@ -16,6 +17,7 @@ from apps.viewer.session import Session, current
 
 if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
+    from animator.provenance.statement import Source
 
 POLL = 0.7  # seconds
 ICONS = {
@@ -49,7 +51,7 @@ def finished() -> list[Job]:
     return [job for job in jobs() if job.state == "done" and job.output.is_file()]
 
 
-def submit(session: Session, title: str, motion: MotionClip, portrait: Path) -> str:
+def submit(session: Session, title: str, motion: MotionClip, portrait: Path, sound: Path | None = None) -> str:
     """Put a full render into the queue.
 
     Args:
@@ -57,18 +59,35 @@ def submit(session: Session, title: str, motion: MotionClip, portrait: Path) -> 
         title: what people call it.
         motion: what is drawn.
         portrait: with which picture.
+        sound: file whose sound goes with the motion from its first frame on.
     Returns:
         The job's key.
     Raises:
         XNeMoError: no face in the portrait, or too many renders are waiting.
     """
     pipeline, pictures, config = networks.pipeline(), networks.pictures(portrait), settings()
-    output = session.new_file(".mp4")
+    output, made_from = session.new_file(".mp4"), sources_of(session, motion, portrait)
 
     def work(told: Callable[[int], None]) -> None:
-        draw_video(pipeline, pictures, motion, config, output, told)
+        # The take may have been closed while the job was waiting, and its file with it.
+        heard = sound if sound is not None and sound.is_file() else None
+        draw_video(pipeline, pictures, motion, config, output, told, made_from, heard)
 
     return queue().submit(owner(), title, len(motion), output, work)
+
+
+def sources_of(session: Session, motion: MotionClip, portrait: Path) -> tuple[Source, ...]:
+    """What a render says that it was made from: the portrait, and the file that motion was read from, if one is known.
+
+    Raises:
+        XNeMoError: the portrait cannot be read.
+    """
+    from animator.provenance.statement import Source
+
+    found = [Source("portrait", session.names.get(portrait, portrait.name), sha256_of(portrait))]
+    if motion.source_sha256:
+        found.append(Source("driving", motion.source, motion.source_sha256))
+    return tuple(found)
 
 
 def in_words(job: Job) -> str:
@@ -83,7 +102,9 @@ def in_words(job: Job) -> str:
     return job.error if job.state == "failed" else "cancelled"
 
 
-def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str) -> None:
+def render_button(
+    session: Session, title: str, motion: MotionClip, portrait: Path, key: str, sound: Path | None = None
+) -> None:
     """A button that puts a full render into the queue."""
     st.button(
         "Render",
@@ -92,13 +113,13 @@ def render_button(session: Session, title: str, motion: MotionClip, portrait: Pa
         help="Draws every frame in full, in the background.",
         # A callback runs before the page does: no click is lost while a page is being made.
         on_click=_submit,
-        args=(session, title, motion, portrait),
+        args=(session, title, motion, portrait, sound),
     )
 
 
-def _submit(session: Session, title: str, motion: MotionClip, portrait: Path) -> None:
+def _submit(session: Session, title: str, motion: MotionClip, portrait: Path, sound: Path | None) -> None:
     try:
-        submit(session, title, motion, portrait)
+        submit(session, title, motion, portrait, sound)
     except XNeMoError as error:
         session.notices.append(str(error))
     else:

@@ -118,9 +118,9 @@ def pictures_of(take: Take, frames: list[int], portrait: Path) -> list[str]:
     return _pictures(fingerprint(take), source, tuple(frames), take, portrait)
 
 
-@st.cache_resource(show_spinner="Laying the map out …", max_entries=4)
+@st.cache_resource(show_spinner="Laying the map out; the first time takes a minute …", max_entries=4)
 def umap_places(name: str, _points: Array) -> Array:
     """UMAP of points (n, k), fitted anew for each set of them, with a fixed seed: (n, 2)."""
     import umap
 
-    return np.asarray(umap.UMAP(random_state=UMAP_SEED).fit_transform(_points), np.float32)
+    return np.asarray(umap.UMAP(random_state=UMAP_SEED, n_jobs=1).fit_transform(_points), np.float32)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
     from animator.pipeline import XNeMoPipeline
     from animator.portrait import PortraitPictures
+    from animator.provenance.statement import Source
 
 KEPT = 12
 """Finished jobs that an owner keeps; the oldest goes, with its file, when there are more."""
@@ -236,6 +237,8 @@ def draw_video(
     config: RenderConfig,
     output: Path,
     told: Callable[[int], None],
+    sources: tuple[Source, ...] = (),
+    sound: Path | None = None,
 ) -> None:
     """Draw motion as `xnemo animate` does, with the same writer.
 
@@ -244,6 +247,8 @@ def draw_video(
         output: the mp4 to make.
         told: called with the number of frames written so far, after each batch and, with the diffusion model, after
             each prediction.
+        sources: what the video's marks say that it was made from.
+        sound: file whose sound is taken along, from the first frame on.
     Raises:
         XNeMoError: settings that do not go together, or a file that cannot be written.
     """
@@ -258,8 +263,8 @@ def draw_video(
         told(count)
 
     told(0)
-    marks = Marks("view", config=config.marks)
-    with VideoWriter(output, motion.fps, crf=config.crf, marks=marks) as writer:
+    marks = Marks("view", sources, config.marks)
+    with VideoWriter(output, motion.fps, audio_from=sound, crf=config.crf, marks=marks) as writer:
         for batch in render(pipeline, pictures, motion, config, step):
             writer.write(batch)
             count += len(batch)

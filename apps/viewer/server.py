@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 APP = Path(__file__).resolve().parent / "served" / "app.py"
 LOCAL = ("127.0.0.1", "localhost", "::1")
+ALLOWED = "server.allowedHosts"  # younger versions of Streamlit have it
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def streamlit_options(config: ViewConfig, browser: bool) -> dict[str, Any]:
         config: settings.
         browser: whether to open one.
     """
-    return {
+    from streamlit.config import get_config_options
+
+    options = {
         "server.address": config.address,
         "server.port": config.port,
         "server.headless": not browser,
@@ -77,6 +80,10 @@ def streamlit_options(config: ViewConfig, browser: bool) -> dict[str, Any]:
         "logger.hideWelcomeMessage": True,
         **theme_options(),
     }
+    if config.address in LOCAL and ALLOWED in get_config_options():
+        # Otherwise a page of somebody whose host name was made to lead to this machine could talk to the viewer.
+        options[ALLOWED] = list(LOCAL)
+    return options
 
 
 @lru_cache(maxsize=1)

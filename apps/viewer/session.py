@@ -35,6 +35,7 @@ class Session:
         portrait: the picture that motion is drawn with; None for the viewer's own.
         scratch: what pages want to keep with the session (undo stacks, render jobs), each under a name of its own.
         notices: one-line messages that the next page shows once.
+        names: what their owner calls files of the folder.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Session:
     portrait: Path | None = None
     scratch: dict[str, Any] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    names: dict[Path, str] = field(default_factory=dict)
 
     @property
     def take(self) -> Take | None:
@@ -73,14 +75,22 @@ class Session:
     def close(self, key: str) -> None:
         """Close a take; another one is selected if this one was. Its video goes too, if it is the session's own."""
         closed = self.takes.pop(key, None)
-        video = None if closed is None else closed.frames
-        in_use = {take.frames for take in self.takes.values()}
-        if video is not None and video.parent == self.folder and video not in in_use:
-            video.unlink(missing_ok=True)
+        # An edited take shows its video no more, but may still sound like it.
+        in_use = {file for take in self.takes.values() for file in (take.frames, take.sound)}
+        for video in () if closed is None else {closed.frames, closed.sound}:
+            if video is not None and video.parent == self.folder and video not in in_use:
+                video.unlink(missing_ok=True)
         if self.selected == key:
             self.selected, self.cursor, self.span = None, 0, None
             if self.takes:
                 self.select(next(reversed(self.takes)))
+
+    def draw_with(self, portrait: Path) -> None:
+        """Draw motion with another picture of this session; the one before goes, unless a take has it for its own."""
+        before, self.portrait = self.portrait, portrait
+        if before is not None and before not in {take.portrait for take in self.takes.values()}:
+            before.unlink(missing_ok=True)
+            self.names.pop(before, None)
 
     def select(self, key: str) -> None:
         """Show another take, from its first frame on and without a selection."""

@@ -6,6 +6,7 @@ dataset that the viewer was started with. Uploads belong to one browser session 
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,23 @@ import streamlit as st
 from animator.errors import XNeMoError
 from apps.viewer import networks
 from apps.viewer.server import settings, started
+from apps.viewer.session import MAX_TAKES
 from apps.viewer.takes import Take, from_motion, from_tokens
 from apps.viewer.warm import slow_imports
 
 if TYPE_CHECKING:
     from animator.dataset import MotionDataset
     from apps.viewer.session import Session
+    from motion_tokenizer.edit_file import SavedHistory
 
 EXAMPLE = Path(__file__).resolve().parent / "example"
 CLIP = "clip:"
 FILE = "file"
 
-Kind = Literal["video", "picture", "motion", "tokens"]
+Kind = Literal["video", "picture", "motion", "tokens", "edits"]
 _LEAST_BYTES = 16
+# The keys that begin a history of edits (`EditHistory.to_json`) and never a token file.
+_EDITS = re.compile(rb"\s*\{\s*\"schema\"\s*:\s*\d+\s*,\s*\"tokens\"\s*:\s*\{")
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,9 @@ def open_path(path: Path) -> Take:
         XNeMoError: it is none of the kinds that the viewer knows, or is damaged.
     """
     kind = kind_of(path)
-    if kind == "picture":
-        raise XNeMoError(f"{path}: is a picture; start the viewer with a clip, and open the picture from its page")
+    if kind in ("picture", "edits"):
+        what = {"picture": "a picture", "edits": "a history of edits"}[kind]
+        raise XNeMoError(f"{path}: is {what}; start the viewer with a clip, and open this file from its page")
     if kind == "video":
         return _open_video(path, FILE, path.name, shared=True)
     return _open_file(path, FILE, path.name, {"shared": True})
@@ -175,6 +181,8 @@ def kind_of(path: Path) -> Kind:
         raise XNeMoError(f"{path}: is empty or nearly so ({len(start)} bytes)")
     if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")) or start[8:12] == b"WEBP":
         return "picture"
+    if _EDITS.match(start):
+        return "edits"
     if start.lstrip()[:1] == b"{":
         return "tokens"
     # safetensors: the length of its header, 8 bytes, and the header, an object of JSON.
@@ -185,10 +193,11 @@ def kind_of(path: Path) -> Kind:
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of an upload: a take, or a portrait that motion can be drawn with."""
+    """What became of an upload: a take, a portrait that motion can be drawn with, or edits to be made again."""
 
     take: Take | None = None
     portrait: Path | None = None
+    edits: SavedHistory | None = None
 
 
 def open_upload(session: Session, name: str, data: bytes) -> Opened:
@@ -205,22 +214,37 @@ def open_upload(session: Session, name: str, data: bytes) -> Opened:
     if len(data) > limit * 2**20:
         raise XNeMoError(f"{name}: has {len(data) / 2**20:.0f} MB; at most {limit} MB are taken")
     path = session.new_file(".upload")
-    path.write_bytes(data)
+    kept = False
     try:
-        kind = kind_of(path)
-        if kind == "picture":
-            networks.pictures(path)
-            return Opened(portrait=path)
-        key = session.new_key(name.split(".")[0])
-        if kind == "video":
-            return Opened(_open_video(path, key, name, shared=False))
-        take = _open_file(path, key, name, {})
-        path.unlink()
-        return Opened(take)
+        path.write_bytes(data)
+        opened = _opened(session, path, name)
+        kept = opened.portrait is not None or (opened.take is not None and opened.take.frames is not None)
+        return opened
     except XNeMoError as error:
-        path.unlink(missing_ok=True)
         # The owner knows the file by its own name.
         raise XNeMoError(str(error).replace(str(path), name)) from error
+    finally:
+        if not kept:
+            path.unlink(missing_ok=True)
+
+
+def _opened(session: Session, path: Path, name: str) -> Opened:
+    kind = kind_of(path)
+    if kind == "picture":
+        networks.pictures(path)
+        session.names[path] = name
+        return Opened(portrait=path)
+    if kind == "edits":
+        slow_imports()
+        from motion_tokenizer.edit_file import SavedHistory
+
+        return Opened(edits=SavedHistory.load(path))
+    if len(session.takes) >= MAX_TAKES:
+        raise XNeMoError(f"{name}: {MAX_TAKES} takes are open; close one first")
+    key = session.new_key(name.split(".")[0])
+    if kind == "video":
+        return Opened(_open_video(path, key, name, shared=False))
+    return Opened(_open_file(path, key, name, {}))
 
 
 def _open_file(path: Path, key: str, name: str, about: dict[str, object]) -> Take:
@@ -253,7 +277,7 @@ def _open_video(path: Path, key: str, name: str, shared: bool) -> Take:
         pipeline = networks.pipeline()
         pipeline.set_progress_bar_config(disable=True)
         motion = read_part(pipeline, reader, 0, config.face, detector)
-    return from_motion(key, name, motion, networks.tokenizer(), frames=path, shared=shared)
+    return from_motion(key, name, motion, networks.tokenizer(), frames=path, sound=path, shared=shared)
 
 
 def _check_length(name: str, seconds: float) -> None:

@@ -27,6 +27,8 @@ class Take:
         motion: the motion that was read from pictures or a file, at the tokenizer's rate and as long as the tokens
             decode to; None where there are only tokens, as after an edit.
         frames: a video whose frame i shows frame `first + i * video fps / fps` of the motion; None without.
+        sound: a file whose sound goes with the motion from its first frame on; None without, and as soon as an edit
+            moves anything in time.
         portrait: the picture that it is drawn with; None for the viewer's own.
         history: the edits since it was opened, oldest first, each an object of JSON.
         identity, emotion, intensity: as labelled by a motion dataset; None elsewhere.
@@ -38,6 +40,7 @@ class Take:
     tokens: TokenSequence
     motion: MotionClip | None = None
     frames: Path | None = None
+    sound: Path | None = None
     portrait: Path | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     identity: str | None = None
@@ -78,7 +81,8 @@ def from_motion(key: str, name: str, motion: MotionClip, tokenizer: MotionTokeni
     """
     if motion.fps != tokenizer.fps:
         motion = motion.resample(tokenizer.fps)
-    return Take(key, name, tokenizer.encode(replace(motion, source=name)), motion, **about)
+    motion = replace(motion, source=name)
+    return Take(key, name, tokenizer.encode(motion), motion, **about)
 
 
 def from_tokens(key: str, name: str, tokens: TokenSequence, tokenizer: MotionTokenizer, **about: Any) -> Take:

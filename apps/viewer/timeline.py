@@ -19,7 +19,7 @@ from apps.viewer.analysis import CURVES, Analysis, analyse, fingerprint
 from apps.viewer.session import Session, write_address
 from apps.viewer.takes import Take, token_frames
 from apps.viewer.theme import SERIES
-from apps.viewer.thumbnails import Strip, strip
+from apps.viewer.thumbnails import Strip
 
 STATIC = Path(__file__).resolve().parent / "static"
 LANES = ("frames", "tokens", "pca", "mouth", "blink", "yaw", "error", "surprise")
@@ -27,20 +27,25 @@ LANES = ("frames", "tokens", "pca", "mouth", "blink", "yaw", "error", "surprise"
 Lane = dict[str, Any]
 
 
-def lanes_of(analysis: Analysis, wanted: Collection[str] = LANES) -> list[Lane]:
+def lanes_of(analysis: Analysis, wanted: Collection[str] = LANES, drawn: bool = False) -> list[Lane]:
     """The lanes that there are figures for, top to bottom.
 
     Args:
         analysis: the figures.
         wanted: which of `LANES`.
+        drawn: the pictures are drawn from the motion, and not those of a video.
     Returns:
         Objects of JSON as `static/timeline.js` draws them.
     """
     lanes: dict[str, Lane] = {
         "frames": {
             "kind": "strip",
-            "name": "Frames",
-            "help": "What the clip looks like; drag over the lanes to select.",
+            "name": "Drawn" if drawn else "Frames",
+            "help": (
+                "No video shows this motion: pictures that the GAN head drew of it, one for some tokens."
+                if drawn
+                else "What the clip looks like; drag over the lanes to select."
+            ),
         },
         "tokens": {
             "kind": "tokens",
@@ -173,6 +178,7 @@ def show_timeline(
     lanes: Collection[str] = LANES,
     locked: Collection[int] = (),
     changed: Collection[int] = (),
+    pictures: Strip | None = None,
     key: str = "timeline",
 ) -> None:
     """Mount the component; in a fragment, only that runs again when somebody points at something.
@@ -182,14 +188,14 @@ def show_timeline(
         take: the selected take.
         lanes: which of `LANES`.
         locked, changed: tokens that are marked so.
+        pictures: for the frame strip; None leaves it empty.
         key: of the component on its page.
     """
-    portrait = session.portrait or take.portrait or networks.default_portrait()
     data = timeline_data(
         session,
         take,
-        lanes_of(analyse(take), lanes),
-        strip(take, portrait) if "frames" in lanes else None,
+        lanes_of(analyse(take), lanes, drawn=take.frames is None),
+        pictures,
         networks.colours(),
         locked,
         changed,

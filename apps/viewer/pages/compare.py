@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
-from apps.viewer.comparing import Distance, difference_picture, measure, packed, results, show_player
+from apps.viewer.comparing import (
+    Distance,
+    Perceived,
+    difference_picture,
+    measure,
+    packed,
+    perceive,
+    results,
+    show_player,
+)
 from apps.viewer.parts import empty, errors_in_words, headline
+from apps.viewer.server import settings
 from apps.viewer.session import current
 from apps.viewer.suggestions import kept
 
@@ -37,8 +49,14 @@ def page() -> None:
     with errors_in_words(), st.container(horizontal=True):
         with st.container(width=PLAYER_WIDTH):
             show_player(packed(a, b), "comparison")
-        with st.container(width=FIGURES_WIDTH), st.spinner("Measuring …"):
-            _figures(kept(session, "distance", (a.key, b.key), lambda: measure(a.video, b.video)))
+        with st.container(width=FIGURES_WIDTH):
+            pair = (a.key, b.key)
+            with st.spinner("Measuring …"):
+                _figures(kept(session, "distance", pair, lambda: measure(a.video, b.video)))
+            models = settings().models
+            with st.spinner("Asking the networks …"):
+                folder = None if models is None else Path(models)
+                _perceived(kept(session, "perceived", pair, lambda: perceive(a.video, b.video, folder)))
 
 
 def _figures(apart: Distance) -> None:
@@ -46,3 +64,20 @@ def _figures(apart: Distance) -> None:
     st.metric("SSIM", f"{apart.ssim:.3f}", help="Structural similarity; 1 is identical.")
     st.image(difference_picture(apart.map), width="stretch", caption="where they differ")
     st.caption(f"{apart.frames} frames measured at 256 × 256; they differ most at frame {apart.worst}.")
+
+
+def _perceived(apart: Perceived) -> None:
+    if apart.lpips is not None:
+        st.metric("LPIPS", f"{apart.lpips:.3f}", help="Perceptual distance (AlexNet); 0 is identical.")
+    if apart.identity is not None:
+        st.metric(
+            "Identity",
+            f"{apart.identity:.3f}",
+            help="Likeness of both faces to an identity network (cosine, frame by frame); 1 is the same person.",
+        )
+    if apart.lpips is not None or apart.identity is not None:
+        st.caption(f"Networks looked at {apart.frames} frames.")
+    if apart.missing:
+        with st.popover("Not measured", icon=":material/info:"):
+            for reason in apart.missing:
+                st.markdown(reason)

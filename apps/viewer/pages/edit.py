@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -17,6 +18,7 @@ from apps.viewer.parts import chip, choose_take, errors_in_words, headline, need
 from apps.viewer.session import Session, current
 from apps.viewer.suggestions import draw_anew, suggest
 from apps.viewer.takes import Take, shown_motion, token_at
+from apps.viewer.thumbnails import known_strip, strip
 from apps.viewer.timeline import show_timeline
 from motion_tokenizer.editing import Delete, Edit, Insert, Lock, Repeat, Replace, Swap, TokenKind, describe
 
@@ -48,11 +50,9 @@ def _editor() -> None:
     locked = table.history.table[clip].locked.nonzero()[:, 0].tolist()
     difference = table.history.difference(clip)
     changed = sorted({*difference.changed, *difference.new, *difference.moved})
-    lanes = ["tokens", "surprise"]
-    if take.tokens is table.originals[clip].tokens:
-        # Of an edited take all pictures would have to be drawn again after every click.
-        lanes.insert(0, "frames")
-    show_timeline(session, take, lanes, locked, changed, key="edit-timeline")
+    portrait = stills.portrait_of(session, take)
+    pictures = known_strip(take, portrait)
+    show_timeline(session, take, ("frames", "tokens", "surprise"), locked, changed, pictures, key="edit-timeline")
     _bar(session, take, table)
     start, stop = selected(session, take)
     chosen = _choice(take, start, stop)
@@ -62,6 +62,16 @@ def _editor() -> None:
             _pictures(session, take, table, clip)
         with st.container(width=CONTROLS_WIDTH), errors_in_words():
             OPERATIONS[chosen](session, take, table, clip, start, stop)
+    if pictures is None:
+        _make_strip(take, portrait)
+
+
+def _make_strip(take: Take, portrait: Path) -> None:
+    """Draw the frame strip when everything else is there, as after an edit all of it is new; a click goes first."""
+    with errors_in_words():
+        bar = st.progress(0.0, "Drawing the frame strip …")
+        strip(take, portrait, lambda share: bar.progress(share, "Drawing the frame strip …"))
+        st.rerun()
 
 
 def _bar(session: Session, take: Take, table: EditTable) -> None:
@@ -92,7 +102,7 @@ def _bar(session: Session, take: Take, table: EditTable) -> None:
                 for number, edit in enumerate(history.edits[: history.done], 1):
                     whose = table.originals[edit.clip].name if len(table.originals) > 1 else ""
                     st.markdown(f"{number}. {describe(edit)}" + (f" · {whose}" if whose else ""))
-                st.caption("The Export page saves this as a file that `xnemo replay` makes again.")
+                st.caption("Export saves this as a file that `xnemo replay` makes again, and that Open takes.")
 
 
 def selected(session: Session, take: Take) -> tuple[int, int]:
@@ -266,7 +276,7 @@ def _pictures(session: Session, take: Take, table: EditTable, clip: int) -> None
         with after:
             st.image(now, width="stretch", caption=f"frame {session.cursor} now")
     with st.container(horizontal=True):
-        render_button(session, take.name, motion, portrait, "render-edit")
+        render_button(session, take.name, motion, portrait, "render-edit", take.sound)
         if st.button("Play", icon=":material/play_arrow:", help="A quick look at what is around the cursor"):
             around = round(AROUND * motion.fps)
             part = motion[max(0, session.cursor - around) : session.cursor + around]

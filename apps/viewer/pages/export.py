@@ -59,7 +59,9 @@ def _files(session: Session, take: Take) -> None:
         motion_file(session, take),
     )
     with _row("Video", "mp4 with every frame, marked as synthetic"):
-        render_button(session, take.name, shown_motion(take, networks.tokenizer()), portrait, "render-export")
+        render_button(
+            session, take.name, shown_motion(take, networks.tokenizer()), portrait, "render-export", take.sound
+        )
     _contact_sheet(session, take, portrait)
     table = editing.table_of(session, take.key, networks.tokenizer())
     if table.history.done:
@@ -78,7 +80,7 @@ def _files(session: Session, take: Take) -> None:
                 token_file(session, table.history.sources[number]),
                 key=f"original-{number}",
             )
-        st.caption("With these files beside each other this makes the same tokens, byte for byte:")
+        st.caption("With these files beside each other this makes the same tokens, byte for byte. Open takes them too.")
         st.code(replay_command(take, table), language=None, wrap_lines=True)
 
 

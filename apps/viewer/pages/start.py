@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from animator.errors import XNeMoError
+from apps.viewer import networks
 from apps.viewer.parts import errors_in_words, go_to, headline
 from apps.viewer.server import is_local, settings, started
 from apps.viewer.session import MAX_TAKES, Session, current
@@ -70,7 +71,7 @@ def _upload(session: Session) -> None:
     # Another key, and so an empty field, after each file that was taken.
     number = session.scratch.setdefault("uploads", 0)
     uploaded = st.file_uploader(
-        "A video, a portrait, a `.motion.safetensors` or a `.tokens.json` file",
+        "A video, a portrait, a `.motion.safetensors`, `.tokens.json` or `.edits.json` file",
         key=f"upload-{number}",
         help="Files stay on this machine, in a folder of this browser window that is removed when it closes.",
     )
@@ -92,16 +93,20 @@ def _take_in(session: Session, number: str, name: str, data: bytes) -> None:
             opened = open_upload(session, name, data)
             if opened.take is not None:
                 session.add(opened.take)
+            if opened.edits is not None:
+                from apps.viewer.editing import open_history
+
+                open_history(session, opened.edits, name, networks.tokenizer())
     except XNeMoError as error:
         session.scratch["refused"] = (number, str(error))
         st.error(str(error), icon=":material/error:")
         return
     session.scratch["uploads"] += 1
     if opened.portrait is not None:
-        session.portrait = opened.portrait
+        session.draw_with(opened.portrait)
         session.notices.append(f"Motion is now drawn with {name}.")
         st.rerun()
-    go_to("timeline")
+    go_to("timeline" if opened.edits is None else "edit")
 
 
 def _datasets(session: Session) -> None:

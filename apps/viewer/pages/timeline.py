@@ -8,9 +8,10 @@ from apps.viewer import networks
 from apps.viewer.analysis import Analysis, analyse
 from apps.viewer.parts import chip, errors_in_words, headline, need_take, text
 from apps.viewer.session import Session, current
+from apps.viewer.stills import portrait_of
 from apps.viewer.surveys import packaged_survey
 from apps.viewer.takes import Take, token_at, token_frames
-from apps.viewer.thumbnails import drawn, video_frames
+from apps.viewer.thumbnails import drawn, strip, video_frames
 from apps.viewer.timeline import show_timeline
 
 STILL_WIDTH = 200  # pixels
@@ -33,14 +34,16 @@ def page() -> None:
 def _timeline() -> None:
     session = current()
     take = need_take()
-    show_timeline(session, take)
+    with st.spinner("Making the frame strip …"):
+        pictures = strip(take, portrait_of(session, take))
+    show_timeline(session, take, pictures=pictures)
     _details(session, take, analyse(take))
 
 
 def _details(session: Session, take: Take, analysis: Analysis) -> None:
     tokenizer = networks.tokenizer()
     token = token_at(take, session.cursor, tokenizer.frames_per_token)
-    portrait = session.portrait or take.portrait or networks.default_portrait()
+    portrait = portrait_of(session, take)
     with st.container(horizontal=True, gap="medium"):
         if take.frames is not None:
             st.image(video_frames(take, [session.cursor])[0], width=STILL_WIDTH, caption="the clip")

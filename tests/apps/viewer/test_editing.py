@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from animator.errors import XNeMoError
-from apps.viewer.editing import edit, in_words, read_codes, redo, table_of, together, undo
+from apps.viewer.editing import edit, in_words, open_history, read_codes, redo, table_of, together, undo
 from apps.viewer.session import Session
 from apps.viewer.takes import Take, from_motion
 from motion_tokenizer.edit_file import SavedHistory
@@ -81,6 +81,55 @@ def test_another_take_under_a_known_key_begins_anew(session: Session, tokenizer:
     assert fresh is not table and fresh.history.done == 0
     session.replace(replace(session.takes["a"], name="renamed"))
     assert table_of(session, "a", tokenizer) is fresh
+
+
+def test_a_history_file_is_opened_beside_the_takes_that_it_was_made_on(
+    session: Session, tokenizer: MotionTokenizer, tmp_path: Path
+) -> None:
+    table = together(session, "b", "a", tokenizer)
+    for change in (Replace(0, 2, ((9,),)), Swap(0, 0, 2, 1, 4, 5), Lock(1, 0, 1, True)):
+        edit(session, table, change)
+    path = table.history.save(tmp_path / "x.edits.json")
+    wanted = [table.history.result(clip) for clip in (0, 1)]
+    undo(session, table)
+    before = dict(session.takes)
+    opened = open_history(session, SavedHistory.load(path), "x.edits.json", tokenizer)
+    assert (opened.key, opened.name, session.selected) == ("b-edited", "b.mp4, edited", "b-edited")
+    for key, tokens in zip(("b-edited", "a-edited"), wanted, strict=True):
+        assert session.takes[key].tokens.tokens.equal(tokens.tokens)
+    assert all(session.takes[key] is before[key] for key in before), "what was open stays as it was"
+    again = table_of(session, "a-edited", tokenizer)
+    assert again.history.to_json() == path.read_text()
+    undo(session, again)
+    undo(session, again)
+    assert codes(session, "a-edited") == take(tokenizer, "a", 0).tokens.tokens[:, 0].tolist()
+    assert session.takes["a-edited"].motion is not None
+
+
+def test_a_history_whose_clip_is_not_open_is_refused_and_opens_nothing(
+    session: Session, tokenizer: MotionTokenizer, tmp_path: Path
+) -> None:
+    table = table_of(session, "a", tokenizer)
+    edit(session, table, Delete(0, 0, 1))
+    saved = SavedHistory.load(table.history.save(tmp_path / "x.edits.json"))
+    session.close("a")
+    with pytest.raises(XNeMoError, match=r"x.edits.json: the clip that was edited is not open: a.mp4, 24 frames"):
+        open_history(session, saved, "x.edits.json", tokenizer)
+    other = replace(saved, kind=replace(saved.kind, tokenizer_id="else"))
+    with pytest.raises(XNeMoError, match="of tokenizer else"):
+        open_history(session, other, "x.edits.json", tokenizer)
+    assert list(session.takes) == ["b", "c"]
+
+
+def test_sound_stays_until_something_moves_in_time(session: Session, tokenizer: MotionTokenizer) -> None:
+    session.replace(replace(session.takes["a"], sound=Path("x.mp4")))
+    table = table_of(session, "a", tokenizer)
+    edit(session, table, Replace(0, 2, ((9,),)))
+    assert session.takes["a"].sound == Path("x.mp4")
+    edit(session, table, Delete(0, 0, 1))
+    assert session.takes["a"].sound is None
+    undo(session, table)
+    assert session.takes["a"].sound == Path("x.mp4")
 
 
 def test_typed_codes_are_read_or_refused_in_words() -> None:

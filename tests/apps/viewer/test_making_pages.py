@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,18 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from animator.config_loader import load_config
+from animator.evaluation.metrics import at_measured_size
+from animator.files import sha256_of
+from animator.image import read_image
 from animator.motion_clip import SUFFIX, MotionClip
-from animator.video import VideoWriter
+from animator.provenance.credentials import read_credentials
+from animator.video import VideoWriter, read_audio, write_wav
 from apps.viewer import config, editing, exporting, jobs, networks, server  # noqa: F401 (config types the settings)
-from apps.viewer.comparing import Result, difference_picture, measure, packed
-from apps.viewer.keys import key_of_picture
+from apps.viewer.comparing import Result, difference_picture, measure, packed, perceive
+from apps.viewer.keys import collected, key_of_picture, ways_through
+from apps.viewer.rendering import draw_video
 from apps.viewer.session import Session
-from apps.viewer.takes import Take, from_motion
+from apps.viewer.takes import Take, from_motion, shown_motion
 from motion_gpt.weights import save_gpt
 from motion_tokenizer.editing import Repeat, Swap
 from motion_tokenizer.tokenizer import MotionTokenizer
@@ -181,6 +187,10 @@ def test_three_ways_lead_through_collected_frames() -> None:
     button(app, "Render")
     (job,) = jobs_of(session_of(app))
     assert job is not None and job.state == "done" and job.frames == 26
+    ways = ways_through(collected(session_of(app)), 1.0, "smooth", loop=False)
+    assert len(ways) == 3
+    for way in ways.values():
+        assert way.boxes.equal(ways["linear"].boxes), "the head stands in one place in all of them"
 
 
 def jobs_of(session: Session) -> list[jobs.Job | None]:
@@ -256,10 +266,52 @@ def test_the_export_page_offers_what_there_is(portrait: Path) -> None:
     assert len(clip) == FRAMES
 
 
+def test_an_exported_video_names_its_sources_and_sounds_like_its_clip(portrait: Path, tmp_path: Path) -> None:
+    session = Session(tmp_path / "session")
+    session.folder.mkdir()
+    mine = session.new_file(".upload")
+    mine.write_bytes(portrait.read_bytes())
+    session.names[mine] = "me.png"
+    write_wav(tmp_path / "voice.wav", np.sin(np.arange(32000) / 9).astype(np.float32), 16000)
+    motion = replace(tiny.motion(12, 0, networks.tokenizer().encoder_id), source="clip.mp4", source_sha256="ab" * 32)
+    take = replace(from_motion("a", "clip.mp4", motion, networks.tokenizer()), sound=tmp_path / "voice.wav")
+    shown = shown_motion(replace(take, motion=None), networks.tokenizer())  # as after an edit
+    made_from = jobs.sources_of(session, shown, mine)
+    pictures, video = networks.pictures(mine), session.new_file(".mp4")
+    draw_video(networks.pipeline(), pictures, shown, server.settings(), video, lambda _: None, made_from, take.sound)
+    found = read_credentials(video, b"")
+    assert found is not None
+    hashes = {source["role"]: (source["name"], source["sha256"]) for source in found.sources}
+    assert hashes == {"portrait": ("me.png", sha256_of(portrait)), "driving": ("clip.mp4", "ab" * 32)}
+    samples, rate = read_audio(video, 16000)
+    assert len(samples) / rate == pytest.approx(12 / 25, abs=0.06) and np.abs(samples).max() > 0.5
+
+
 def _written(session: Session, data: bytes) -> Path:
     path = session.new_file(SUFFIX)
     path.write_bytes(data)
     return path
+
+
+def test_networks_that_are_missing_are_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 25) as writer:
+        writer.write(np.zeros((3, 64, 64, 3), np.uint8))
+    apart = perceive(tmp_path / "a.mp4", tmp_path / "a.mp4", tmp_path)
+    assert (apart.lpips, apart.identity) == (None, None)
+    assert ["lpips_alexnet" in apart.missing[0], "models=FOLDER" in apart.missing[1]] == [True, True]
+
+
+def test_networks_tell_people_apart(shared_data: Path, tmp_path: Path) -> None:
+    faces = [np.asarray(read_image(path)) for path in sorted((shared_data / "portraits").glob("*"))[:2]]
+    for name, face in zip("ab", faces, strict=True):
+        square = face[: min(face.shape[:2]), : min(face.shape[:2])]
+        with VideoWriter(tmp_path / f"{name}.mp4", 25) as writer:
+            writer.write(at_measured_size(square[None]).repeat(2, axis=0))
+    same = perceive(tmp_path / "a.mp4", tmp_path / "a.mp4", shared_data / "models")
+    other = perceive(tmp_path / "a.mp4", tmp_path / "b.mp4", shared_data / "models")
+    assert same.lpips == 0 and same.identity == pytest.approx(1) and not same.missing
+    assert other.lpips is not None and other.lpips > 0.2
+    assert other.identity is not None and other.identity < 0.95
 
 
 def test_two_videos_are_measured_and_packed_for_the_player(tmp_path: Path) -> None:

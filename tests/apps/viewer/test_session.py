@@ -82,6 +82,19 @@ def test_closing_the_last_take_with_an_uploaded_video_removes_it(session: Sessio
     assert not video.exists()
 
 
+def test_portrait_goes_when_another_comes_unless_a_take_has_it(session: Session) -> None:
+    session.folder.mkdir()
+    first, second, third = (session.new_file(".upload") for _ in range(3))
+    for file in (first, second, third):
+        file.write_bytes(b"face")
+    session.draw_with(first)
+    session.draw_with(second)
+    assert not first.exists()
+    session.add(replace(take("a"), portrait=second))
+    session.draw_with(third)
+    assert second.exists() and session.portrait == third
+
+
 def test_end_of_a_session_removes_its_files(session: Session) -> None:
     session.folder.mkdir()
     session.new_file(".mp4").write_bytes(b"film")

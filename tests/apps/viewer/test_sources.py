@@ -18,8 +18,11 @@ from animator.image import write_image
 from animator.motion_clip import MotionClip
 from apps.viewer import config, networks, server, sources, thumbnails  # noqa: F401 (config types the settings)
 from apps.viewer.analysis import analyse
-from apps.viewer.session import Session
+from apps.viewer.editing import open_history
+from apps.viewer.session import MAX_TAKES, Session
 from apps.viewer.sources import EXAMPLES, kind_of, open_clip, open_example, open_named, open_upload
+from motion_tokenizer.edit_history import EditHistory
+from motion_tokenizer.editing import Delete, TokenKind
 from motion_tokenizer.token_sequence import TokenSequence
 from tests.motion_tokenizer.synthetic import synthetic_motion
 
@@ -82,6 +85,9 @@ def test_what_a_file_is_called_is_not_asked(tmp_path: Path) -> None:
     assert kind_of(EXAMPLES[0].file) == "motion"
     assert kind_of(EXAMPLES[0].frames) == "video"
     assert kind_of(EXAMPLES[1].file) == "tokens"
+    tokens = TokenSequence.load(EXAMPLES[1].file)
+    history = EditHistory(TokenKind.of(networks.tokenizer()), (tokens,)).do(Delete(0, 0, 1))
+    assert kind_of(history.save(tmp_path / "tokens.json")) == "edits"
 
 
 @pytest.mark.parametrize("name", ["broken.mp4", "../../x.tokens.json", "a.motion.safetensors"])
@@ -115,6 +121,34 @@ def test_uploaded_motion_is_tokenised_and_not_kept_as_a_file(session: Session) -
     assert list(session.folder.iterdir()) == []
 
 
+def test_uploaded_history_is_read_strictly_and_not_kept_as_a_file(session: Session) -> None:
+    history = EditHistory(TokenKind.of(networks.tokenizer()), (open_example(EXAMPLES[1]).tokens,)).do(Delete(0, 0, 1))
+    opened = open_upload(session, "a.edits.json", history.to_json().encode())
+    assert opened.edits is not None and opened.edits.edits == (Delete(0, 0, 1),)
+    take = open_history(session, opened.edits, "a.edits.json", networks.tokenizer())
+    assert take.key == "example-feelings-edited", "examples need not be open"
+    assert list(session.folder.iterdir()) == []
+    session.takes.clear()
+    assert "has no 'edits'" in refused(session, "a.edits.json", history.to_json().replace('"edits"', '"edit"').encode())
+
+
+def test_upload_beyond_the_last_place_leaves_nothing_behind(session: Session) -> None:
+    take = open_example(EXAMPLES[1])
+    for number in range(MAX_TAKES):
+        session.add(replace(take, key=f"take-{number}"))
+    assert "close one first" in refused(session, "clip.mp4", EXAMPLES[0].frames.read_bytes())
+
+
+def test_failure_that_nobody_foresaw_leaves_nothing_behind(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(networks, "pictures", broken)
+    with pytest.raises(MemoryError):
+        open_upload(session, "me.png", EXAMPLES[0].poster.read_bytes())
+    assert list(session.folder.iterdir()) == []
+
+
 def test_uploaded_portrait_is_kept_and_drawn_with(session: Session, portrait: Path) -> None:
     opened = open_upload(session, "me.txt", portrait.read_bytes())
     assert opened.take is None
@@ -122,6 +156,7 @@ def test_uploaded_portrait_is_kept_and_drawn_with(session: Session, portrait: Pa
     assert opened.portrait.parent == session.folder
     take = open_example(EXAMPLES[1])
     assert thumbnails.drawn(take, [0, 9], opened.portrait).shape == (2, 256, 256, 3)
+    assert session.names == {opened.portrait: "me.txt"}
 
 
 def test_clip_of_a_dataset_brings_its_labels(tmp_path: Path) -> None:

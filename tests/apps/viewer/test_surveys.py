@@ -13,7 +13,7 @@ from apps.viewer import code_statistics, latent_space
 from apps.viewer.charts import map_chart, transition_rows, usage_classes
 from apps.viewer.code_statistics import UNLABELLED, count_codes
 from apps.viewer.codes import gallery_codes, statistics_of, typical_codes
-from apps.viewer.latent_map import place_of, sample_rows
+from apps.viewer.latent_map import place_of, sample_rows, umap_places
 from apps.viewer.latent_space import fit_pca, fit_readout
 from apps.viewer.palette import palette
 from apps.viewer.survey import PACKAGED, load_survey, probe_identity, survey_dataset
@@ -184,6 +184,19 @@ def test_near_codes_have_near_colours() -> None:
     hues = np.array([float(colour[4:].split()[0]) for colour in palette(codebook)]).reshape(4, 25)
     assert max(np.ptp(row) for row in hues) < 120
     assert len(palette(codebook[:, :2])) == 100
+
+
+def test_umap_lays_groups_apart_and_repeats() -> None:
+    pytest.importorskip("umap", reason="umap-learn is not installed (pip install 'xnemo-motion-suite[umap]')")
+    draws = random()
+    groups = np.repeat(np.arange(2), 30)
+    points = (draws.normal(size=(60, 8)) + 20 * groups[:, None]).astype(np.float32)
+    places = umap_places("a", points)
+    assert places.shape == (60, 2) and np.isfinite(places).all()
+    centres = np.stack([places[groups == group].mean(axis=0) for group in (0, 1)])
+    nearest = np.linalg.norm(places[:, None] - centres[None], axis=2).argmin(axis=1)
+    assert (nearest == groups).all()
+    assert np.array_equal(umap_places("b", points), places)
 
 
 def test_place_of_a_point_survives_names_with_spaces() -> None:
