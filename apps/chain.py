@@ -154,20 +154,19 @@ def train_all(source: Path, folder: Path, config: TrainAllConfig, context: Conte
         raise XNeMoError("stages=[]: name at least one, such as laptop")
     if sum(shares_of(config).values()) <= 0:
         raise XNeMoError("shares: at least one must be above 0")
-    if config.gate:
-        _check_gate(source, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    context.kept = f"{folder} holds the steps that are done, and the same command goes on from there"
     crops = _holds_crops(source)
     if crops and config.until != "animator":
         raise XNeMoError(
             f"{source}: holds face crops, of which no motion is read; name the clips, or set until=animator"
         )
     keys = {SOURCE: content_key(source)}
+    if config.gate:
+        _check_gate(source, config)
     if config.start_from is not None:
         keys[START] = content_key(Path(config.start_from))
-    chain = Chain(folder, keys, {SOURCE: source})
-    steps = steps_of(config, crops)
+    chain, steps = Chain(folder, keys, {SOURCE: source}), steps_of(config, crops)
+    folder.mkdir(parents=True, exist_ok=True)
+    context.kept = f"{folder} holds the steps that are done, and the same command goes on from there"
     for step in steps:
         chain.run(step, context)
     candidates = _gather(chain, steps)

@@ -85,6 +85,10 @@ class Augmentation:
         """What was drawn for some of the crops, (k,)."""
         return Augmentation(**{name: drawn[numbers] for name, drawn in vars(self).items()})
 
+    def to(self, device: torch.device) -> Augmentation:
+        """The same on a device."""
+        return Augmentation(**{name: drawn.to(device) for name, drawn in vars(self).items()})
+
 
 def augmented_grid(centre: Tensor, side: Tensor, size: int, drawn: Augmentation) -> Tensor:
     """The same with random scale, aspect, shift and piecewise affine."""
@@ -114,7 +118,7 @@ def driving_crops(
     """Face crops for the motion encoder.
 
     Args:
-        images: whole frames, (n, 3, S, S) in [-1, 1].
+        images: whole frames, (n, 3, S, S) in [-1, 1]; the others may lie on another device than these.
         centre: face centres, (n, 2) in [0, 1].
         side: crop sides, (n,), in picture widths.
         size: side of the result in pixels.
@@ -122,8 +126,10 @@ def driving_crops(
     Returns:
         (n, 3, size, size) in [-1, 1]; beyond the picture its edge is repeated.
     """
+    centre, side = centre.to(images.device), side.to(images.device)
     if drawn is None:
         return _sample(images, face_crop_grid(centre, side, size))
+    drawn = drawn.to(images.device)
     return colour_jitter(_sample(images, augmented_grid(centre, side, size, drawn)), drawn)
 
 

@@ -85,7 +85,7 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     def validate(writer: SummaryWriter) -> dict[str, float]:
         return _validate(_averaged(vae, averages["vae"]), crops, state, run.output, writer)
 
-    run.loop(_patches(crops, config, state.step), step, validate)
+    run.loop(_patches(crops.on(accelerator.device), config, state.step), step, validate)
 
     finished = _averaged(vae, averages["vae"])
     finished.register_to_config(scaling_factor=1 / _latent_deviation(finished, crops))
@@ -111,8 +111,7 @@ def _patches(crops: FaceCrops, config: TrainAutoencoderConfig, first_step: int) 
         side = config.patch_size
         cut = torch.stack([x[:, a : a + side, b : b + side] for x, (a, b) in zip(images, corners, strict=True)])
         mirrored = torch.rand(config.batch, generator=generator) < 0.5
-        cut[mirrored] = cut[mirrored].flip(-1)
-        yield cut
+        yield torch.where(mirrored.to(cut.device)[:, None, None, None], cut.flip(-1), cut)
 
 
 def _losses(

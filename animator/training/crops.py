@@ -23,6 +23,8 @@ from animator.training.parts import FIELDS, SCHEMA
 
 LATENTS, LATENTS_ABOUT = "latents.npy", "latents.json"
 LATENTS_SCHEMA = 2
+CHUNK = 1024  # frames that go to a GPU at once
+RESIDENT_SHARE = 0.5  # of a GPU's free memory, that the frames may take
 LABEL_FLOOR = 0.02  # keeps the noise of expressions that hardly occur from being blown up
 
 
@@ -46,6 +48,7 @@ class FaceCrops:
             (N, 2, channels, h, w), float16, on disk; None where they were not kept.
         autoencoder_id: of the autoencoder that made them (`animator.models.autoencoder.autoencoder_id`); empty without
             them.
+        resident: the frames once more, on the device where pictures are wanted; None: they are read from disk.
     """
 
     frames: np.ndarray
@@ -61,6 +64,7 @@ class FaceCrops:
     blendshape_names: list[str]
     latents: np.ndarray | None = None
     autoencoder_id: str = ""
+    resident: Tensor | None = None
 
     @classmethod
     def open(cls, folder: Path) -> FaceCrops:
@@ -82,6 +86,18 @@ class FaceCrops:
             raise XNeMoError(f"{folder}: frames and index differ in length; prepare the folder again")
         crops = cls(frames=frames, clips=about["clips"], blendshape_names=about["blendshape_names"], **parts)
         return crops._with_latents(folder)
+
+    def on(self, device: torch.device) -> FaceCrops:
+        """The same with all frames in a GPU's memory, if they fit into half of what is free there.
+
+        Pictures are then made there, and augmented there by whoever asks for them.
+        """
+        if device.type != "cuda" or self.frames.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return self
+        resident = torch.empty(self.frames.shape, dtype=torch.uint8, device=device)
+        for first in range(0, len(resident), CHUNK):
+            resident[first : first + CHUNK] = torch.from_numpy(np.array(self.frames[first : first + CHUNK]))
+        return replace(self, resident=resident)
 
     def digest(self) -> str:
         """Hash of what the frames were made from, in their order; 64 hexadecimal digits."""
@@ -120,8 +136,11 @@ class FaceCrops:
         return torch.stack(deviations).mean(dim=0) + LABEL_FLOOR
 
     def images(self, rows: Tensor) -> Tensor:
-        """Frames as (n, 3, S, S) float in [-1, 1]."""
-        picked = torch.from_numpy(self.frames[rows.numpy()])
+        """Frames as (n, 3, S, S) float in [-1, 1], on the device of `resident` if that is there."""
+        if self.resident is None:
+            picked = torch.from_numpy(self.frames[rows.numpy()])
+        else:
+            picked = self.resident[rows.to(self.resident.device)]
         return picked.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def kept_latents(self, rows: Tensor, mirrored: Tensor | None = None) -> Tensor:

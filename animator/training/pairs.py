@@ -140,7 +140,7 @@ class PairSampler:
         rts = rts_between(self.crops, rows, partner)
         flip = None if flips is None else flips[taken].repeat(2)
         if flip is not None:
-            full[flip] = full[flip].flip(-1)
+            full = torch.where(flip.to(full.device)[:, None, None, None], full.flip(-1), full)
             mirror = torch.tensor([-1.0, 1.0, 1.0])
             centre = torch.where(flip[:, None], centre * mirror[:2] + torch.tensor([1.0, 0.0]), centre)
             landmarks = torch.where(flip[:, None, None], landmarks * mirror[:2] + torch.tensor([1.0, 0.0]), landmarks)

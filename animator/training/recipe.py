@@ -138,7 +138,8 @@ def train(config: TrainAnimatorConfig, stage: Stage, accelerator: Accelerator | 
     def validate(writer: SummaryWriter) -> dict[str, float]:
         return validator.run(models, state, given, writer, together)
 
-    run.loop(stage.stream(crops, state.step, ranks.shares(config.accumulate)), step, validate)
+    shown = crops.on(device)
+    run.loop(stage.stream(shown, state.step, ranks.shares(config.accumulate)), step, validate)
     return state
 
 

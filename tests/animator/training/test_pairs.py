@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,19 @@ def test_shares_make_up_the_whole_batch(crops: FaceCrops) -> None:
         assert torch.equal(PairBatch.swap(part.numbers), (part.numbers + 6) % 12)
         for name, value in vars(part).items():
             assert name == "latents" or torch.equal(value, getattr(whole, name)[part.numbers]), name
+
+
+def test_pictures_are_made_and_augmented_where_the_frames_are(crops: FaceCrops) -> None:
+    plain = sampler(crops, AugmentConfig()).batch(4, step=0)
+    here = replace(crops, resident=torch.from_numpy(crops.frames))
+    batch = sampler(here, AugmentConfig()).batch(4, step=0)
+    assert torch.equal(batch.images, plain.images) and torch.equal(batch.crops, plain.crops)
+    # A device without content in place of a GPU: what does not come to it is an error.
+    away = replace(crops, resident=torch.empty(crops.frames.shape, dtype=torch.uint8, device="meta"))
+    for augment in (AugmentConfig(), None):
+        batch = PairSampler(away, "train", SIDE // 2, 8, augment, 0).batch(4, step=0)
+        assert batch.images.is_meta and batch.crops.is_meta and not batch.landmarks.is_meta
+        assert batch.images.shape == (8, 3, SIDE // 2, SIDE // 2)
 
 
 def test_without_augmentation_everything_is_as_stored(crops: FaceCrops) -> None:
