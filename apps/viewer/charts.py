@@ -121,7 +121,7 @@ def map_chart(rows: list[dict[str, Any]], colour: str, titles: tuple[str, str], 
         titles: of the axes.
         categories: whether that field has names and not numbers.
     """
-    encoding = _by_name(rows, colour) if categories else alt.Color(f"{colour}:Q", scale=alt.Scale(scheme="viridis"))
+    encoding = _by_name(rows, colour) if categories else _by_number(colour)
     axis = alt.Axis(tickCount=7, gridOpacity=0.35)
     return (
         alt.Chart(alt.Data(values=rows))
@@ -147,6 +147,10 @@ def map_chart(rows: list[dict[str, Any]], colour: str, titles: tuple[str, str], 
     )
 
 
+def _by_number(field: str) -> alt.Color:
+    return alt.Color(f"{field}:Q", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(orient="bottom"))
+
+
 def _by_name(rows: list[dict[str, Any]], field: str) -> alt.Color:
     """Colours for names: those of open takes first, and what has no label in grey."""
     own = dict.fromkeys(row[field] for row in rows if row["own"])
@@ -155,7 +159,7 @@ def _by_name(rows: list[dict[str, Any]], field: str) -> alt.Color:
     grey = [name for name in (*own, *others) if name in GREY_NAMES]
     cycle = SERIES[:GREY] + SERIES[GREY + 1 :]
     colours = [cycle[n % len(cycle)] for n in range(len(names))] + [SERIES[GREY]] * len(grey)
-    legend = alt.Legend(symbolLimit=LEGEND) if len(names) <= LEGEND else None
+    legend = alt.Legend(symbolLimit=LEGEND, orient="bottom", columns=4) if len(names) <= LEGEND else None
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names + grey, range=colours), title=field, legend=legend)
 
 

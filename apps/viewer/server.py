@@ -61,7 +61,7 @@ def streamlit_options(config: ViewConfig, browser: bool) -> dict[str, Any]:
         config: settings.
         browser: whether to open one.
     """
-    from streamlit.config import get_config_options
+    from streamlit import config as streamlit_config
 
     options = {
         "server.address": config.address,
@@ -80,7 +80,8 @@ def streamlit_options(config: ViewConfig, browser: bool) -> dict[str, Any]:
         "logger.hideWelcomeMessage": True,
         **theme_options(),
     }
-    if config.address in LOCAL and ALLOWED in get_config_options():
+    # The template, as asking for the values themselves would settle them too early.
+    if config.address in LOCAL and ALLOWED in streamlit_config._config_options_template:
         # Otherwise a page of somebody whose host name was made to lead to this machine could talk to the viewer.
         options[ALLOWED] = list(LOCAL)
     return options

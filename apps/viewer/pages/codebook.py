@@ -18,6 +18,10 @@ SHOWN = 24  # codes in the gallery and in the transition matrix
 NEAR = 6
 FOLLOWING = 6
 PLACES = 8
+GALLERY_WIDTH = 565  # pixels
+CODE_WIDTH = 325
+USAGE_WIDTH = 350
+PAIRS_WIDTH = 505
 
 
 def page() -> None:
@@ -64,8 +68,9 @@ def _codes(statistics: CodeStatistics) -> None:
     tokenizer = networks.tokenizer()
     portrait = session.portrait or networks.default_portrait()
     chosen = _chosen(session, statistics)
-    left, right = st.columns([5, 3], gap="large")
-    with left:
+    # Not columns: in a narrow window the code goes below the gallery.
+    sides = st.container(horizontal=True)
+    with sides, st.container(width=GALLERY_WIDTH):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             order = st.selectbox("Show the codes", ORDERS, key="codebook-order", width=220)
             emotion = None
@@ -86,7 +91,7 @@ def _codes(statistics: CodeStatistics) -> None:
             )
         else:
             st.caption("No clip of this set uses a code so.")
-    with right:
+    with sides, st.container(width=CODE_WIDTH):
         _one(session, statistics, chosen)
 
 
@@ -150,12 +155,12 @@ def _places(session: Session, code: int) -> None:
 
 
 def _charts(session: Session, statistics: CodeStatistics) -> None:
-    left, right = st.columns([2, 3], gap="large")
-    with left:
+    sides = st.container(horizontal=True)
+    with sides, st.container(width=USAGE_WIDTH):
         st.markdown("**How often codes are used**")
         st.altair_chart(usage_chart(statistics), width="stretch")
         st.caption("Grey: codes that are never used. A healthy codebook has few of them and a high perplexity.")
-    with right:
+    with sides, st.container(width=PAIRS_WIDTH):
         codes = statistics.most_used(SHOWN)
         st.markdown("**Which code follows which**", help="The codes used most; a click on a cell shows its first code.")
         event = st.altair_chart(

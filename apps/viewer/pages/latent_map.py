@@ -25,6 +25,9 @@ from apps.viewer.session import current
 from apps.viewer.survey import Survey
 from apps.viewer.surveys import choose_survey
 
+MAP_WIDTH = 670  # pixels
+PROBE_WIDTH = 220
+
 
 def page() -> None:
     """Lay the page out."""
@@ -36,11 +39,12 @@ def page() -> None:
     with errors_in_words():
         survey = choose_survey(current(), "map")
         if survey is not None:
-            left, right = st.columns([3, 1], gap="large")
-            with right:
-                _probe(survey)
-            with left:
-                _map(survey)
+            # Not columns: in a narrow window the probe goes below the map.
+            with st.container(horizontal=True):
+                with st.container(width=MAP_WIDTH):
+                    _map(survey)
+                with st.container(width=PROBE_WIDTH):
+                    _probe(survey)
 
 
 @st.fragment

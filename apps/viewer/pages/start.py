@@ -137,7 +137,7 @@ def _typed_folder(session: Session) -> Path | None:
     text = st.text_input(
         "Folder of a motion dataset",
         key="folder",
-        placeholder="as `xnemo extract FOLDER -o DATASET` writes it",
+        placeholder="as xnemo extract writes it",
         help="A folder on this machine. The viewer can also be started with it: xnemo view DATASET.",
     )
     return Path(text).expanduser() if text.strip() else None

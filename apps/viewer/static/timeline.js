@@ -207,12 +207,14 @@ class Timeline {
     const { frames, fps } = this.data;
     const seconds = frames / fps;
     const step = [0.2, 0.5, 1, 2, 5, 10, 20, 60].find((each) => (each / seconds) * this.plot >= 56) || 120;
+    this.ticks = [];
     const group = element("g", { class: "axis", transform: `translate(0 ${top - GAP})` }, this.svg);
     for (let n = 0; n * step <= seconds + 1e-6; n++) {
       const x = this.x(n * step * fps);
       element("line", { x1: x, x2: x, y1: 0, y2: 4 }, group);
       const anchor = n === 0 ? "start" : x > this.plot - 16 ? "end" : "middle";
-      element("text", { x, y: 16, "text-anchor": anchor }, group, `${Number((n * step).toFixed(1))} s`);
+      const label = element("text", { x, y: 16, "text-anchor": anchor }, group, `${Number((n * step).toFixed(1))} s`);
+      this.ticks.push([x, label]);
     }
   }
 
@@ -224,6 +226,8 @@ class Timeline {
     this.cursor.setAttribute("transform", `translate(${x} 0)`);
     this.label.textContent = `${(this.frame / data.fps).toFixed(2)} s`;
     this.label.setAttribute("text-anchor", x < 24 ? "start" : x > this.plot - 24 ? "end" : "middle");
+    // The cursor's own time stands over those of the axis.
+    for (const [place, label] of this.ticks) label.style.opacity = Math.abs(place - x) < 34 ? 0 : 1;
     if (this.span) {
       const left = this.x(data.starts[this.span[0]]);
       const right = this.x(this.span[1] < data.starts.length ? data.starts[this.span[1]] : data.frames);
