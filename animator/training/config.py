@@ -209,6 +209,12 @@ class TrainAnimatorConfig:
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
     plan: bool = key(True, "count parameters, memory and time before the first step, and refuse what will not fit")
+    device_teraflops: float | None = key(
+        None,
+        "peak of the device in 10^12 operations a second, of which the log shows the share that is used (MFU); null: "
+        "the maker's, of H100, H200 and A100",
+        minimum=0.001,
+    )
     trackers: list[str] = key([], "where figures go beside TensorBoard: names of accelerate's trackers, as [wandb]")
     losses: LossConfig = key(LossConfig, "losses")
     schedule: ScheduleConfig = key(ScheduleConfig, "schedule")

@@ -24,6 +24,7 @@ from animator.training.pieces import load_pieces, remove_pieces, save_pieces
 from animator.training.ranks import Ranks, Terms
 from animator.training.state import TrainingState
 from animator.training.tracking import open_log
+from animator.training.utilisation import Utilisation
 
 CHECKPOINT = "checkpoint.pt"
 Batch = TypeVar("Batch")
@@ -43,6 +44,7 @@ class Run:
         output: folder for checkpoint, log and pictures.
         ranks: the processes that train together; the main one writes.
         trackers: where figures go beside TensorBoard.
+        utilisation: of the device, logged with the losses; None: nobody has counted.
     """
 
     state: TrainingState
@@ -50,6 +52,7 @@ class Run:
     output: Path
     ranks: Ranks = field(default_factory=Ranks)
     trackers: Sequence[GeneralTracker] = ()
+    utilisation: Utilisation | None = None
 
     def resume(self) -> None:
         """Continue from the last checkpoint in the output folder, if there is one."""
@@ -105,7 +108,7 @@ class Run:
                         terms = step(batch, clock.rate_factor())
                         state.step += 1
                         if state.step % self.schedule.log_steps == 0:
-                            _log(writer, bar, terms, state, clock)
+                            _log(writer, bar, terms, self._speed(), state, clock)
                         if clock.due("validate"):
                             state.history.append(validate(writer))
                         if clock.due("checkpoint"):
@@ -120,6 +123,9 @@ class Run:
                     "smaller learning_rate"
                 ) from error
         self.save()
+
+    def _speed(self) -> dict[str, float]:
+        return {} if self.utilisation is None else self.utilisation.figures(self.state.step, self.state.seconds)
 
     def _stop(self) -> None:
         """End between two steps, as Ctrl-C asked, with a checkpoint of all that was done."""
@@ -187,11 +193,16 @@ def _progress(clock: Clock, ranks: Ranks) -> tqdm:
     return tqdm(total=clock.total, unit=clock.unit, initial=clock.progress(), desc="training", disable=not ranks.main)
 
 
-def _log(writer: SummaryWriter, bar: tqdm, terms: Terms, state: TrainingState, clock: Clock) -> None:
-    values = {name: term.item() for name, term in terms.items()}
+def _log(
+    writer: SummaryWriter, bar: tqdm, terms: Terms, speed: dict[str, float], state: TrainingState, clock: Clock
+) -> None:
+    values = {name: term.item() for name, term in terms.items()} | speed
     for name, value in values.items():
         writer.add_scalar(name if "/" in name else f"loss/{name}", value, state.step)
     values = {name: value for name, value in values.items() if "/" not in name}
-    bar.set_postfix({"step": state.step} | {name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
+    shown = {name: f"{value:.4f}" for name, value in values.items()}
+    if "speed/mfu" in speed:
+        shown["MFU"] = f"{100 * speed['speed/mfu']:.1f} %"
+    bar.set_postfix({"step": str(state.step)} | shown, refresh=False)
     bar.n = clock.progress()
     bar.refresh()

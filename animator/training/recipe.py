@@ -35,6 +35,7 @@ from animator.training.ranks import Ranks, Terms
 from animator.training.stages import STAGES, Stage, StepLosses
 from animator.training.stages.stage import Given, networks_of
 from animator.training.state import AveragedWeights, TrainingState
+from animator.training.utilisation import Utilisation, device_peak
 from animator.training.validation import Validator
 from animator.training.weights import NETWORKS, load_networks, save_networks, save_pipeline
 
@@ -60,17 +61,19 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     crops = FaceCrops.open(Path(config.crops))
     check_latents(config, crops)
     given = _given(config, crops)
+    operations = None
     if config.plan:
         plan = plan_run(config, ranks, accelerator.device, given.image_tokens.encoder)
         if ranks.main:
             tqdm.write(plan.table(), file=sys.stderr)
         check_plan(plan, config)
+        operations = plan.operations
     models = build_animator(config.animator, config.seed)
     trained = load_networks(models, Path(config.start_from)) if config.start_from is not None else set()
     stage = STAGES[config.stage](config, models, given)
     check_start(config, stage.needs, trained)
     check_autoencoder(config, crops, models.vae)
-    state = train(config, stage, accelerator)
+    state = train(config, stage, accelerator, operations)
     for name, average in state.averages.items():
         average.store_in(getattr(models, name))
     if ranks.sharded:
@@ -85,13 +88,19 @@ def train_animator(config: TrainAnimatorConfig) -> Path:
     return folder
 
 
-def train(config: TrainAnimatorConfig, stage: Stage, accelerator: Accelerator | None = None) -> TrainingState:
+def train(
+    config: TrainAnimatorConfig,
+    stage: Stage,
+    accelerator: Accelerator | None = None,
+    operations: float | None = None,
+) -> TrainingState:
     """Train until the time or the steps are used up.
 
     Args:
         config: the run's settings.
         stage: what is trained, in place.
         accelerator: how and with whom; made as `config` says if None.
+        operations: of a step of one process, for its speed in the log; None where nobody has counted.
     Returns:
         The finished state; its averages hold the weights worth keeping.
     """
@@ -120,7 +129,11 @@ def train(config: TrainAnimatorConfig, stage: Stage, accelerator: Accelerator | 
         name: AveragedWeights(module, config.ema_decay) for name, module in stage.modules.items() if name in NETWORKS
     }
     state = TrainingState(modules, optimizers, kept, {})
-    run = Run(state, config.schedule, Path(config.output), ranks, _trackers(accelerator, config))
+    utilisation = None
+    if operations is not None:
+        peak = device_peak(device, config.mixed_precision, config.device_teraflops)
+        utilisation = Utilisation(operations, peak)
+    run = Run(state, config.schedule, Path(config.output), ranks, _trackers(accelerator, config), utilisation)
     run.resume()
     validator = Validator(crops, config, models.motion_encoder.config.image_size, run.output if ranks.main else None)
 
