@@ -32,8 +32,8 @@ FILE = "file"
 
 Kind = Literal["video", "picture", "motion", "tokens", "edits"]
 _LEAST_BYTES = 16
-# The keys that begin a history of edits (`EditHistory.to_json`) and never a token file.
-_EDITS = re.compile(rb"\s*\{\s*\"schema\"\s*:\s*\d+\s*,\s*\"tokens\"\s*:\s*\{")
+# How a history of edits begins, as it is written and with its keys in the order of the alphabet; no token file does.
+_EDITS = re.compile(rb'\s*\{\s*("edits"\s*:\s*\[|"schema"\s*:\s*\d+\s*,\s*"tokens"\s*:\s*\{)')
 
 
 @dataclass(frozen=True)
