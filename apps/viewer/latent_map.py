@@ -30,7 +30,9 @@ Row = dict[str, Any]
 
 def has_umap() -> bool:
     """Whether umap-learn is installed; the viewer does without."""
-    return importlib.util.find_spec("umap") is not None
+    found = importlib.util.find_spec("umap")
+    # What pip left of one that was removed is a folder without code, which has no origin.
+    return found is not None and found.origin is not None
 
 
 def sample_rows(survey: Survey, places: Array) -> list[Row]:

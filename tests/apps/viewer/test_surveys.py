@@ -13,7 +13,7 @@ from apps.viewer import code_statistics, latent_space
 from apps.viewer.charts import map_chart, transition_rows, usage_classes
 from apps.viewer.code_statistics import UNLABELLED, count_codes
 from apps.viewer.codes import gallery_codes, statistics_of, typical_codes
-from apps.viewer.latent_map import place_of, sample_rows, umap_places
+from apps.viewer.latent_map import has_umap, place_of, sample_rows, umap_places
 from apps.viewer.latent_space import fit_pca, fit_readout
 from apps.viewer.palette import palette
 from apps.viewer.survey import PACKAGED, load_survey, probe_identity, survey_dataset
@@ -186,8 +186,9 @@ def test_near_codes_have_near_colours() -> None:
     assert len(palette(codebook[:, :2])) == 100
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not has_umap(), reason="umap-learn is not installed (pip install 'xnemo-motion-suite[umap]')")
 def test_umap_lays_groups_apart_and_repeats() -> None:
-    pytest.importorskip("umap", reason="umap-learn is not installed (pip install 'xnemo-motion-suite[umap]')")
     draws = random()
     groups = np.repeat(np.arange(2), 30)
     points = (draws.normal(size=(60, 8)) + 20 * groups[:, None]).astype(np.float32)
