@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMScheduler
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -124,6 +125,7 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
     try:
         with _no_loading_bar():
             pipeline = XNeMoPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
+        _refuse_gaps(pipeline)
     except _DAMAGE as error:
         raise XNeMoError(f"{folder}: these weights cannot be loaded: {str(error)[:300]}") from error
     if runtime.tiny_vae is not None:
@@ -136,6 +138,19 @@ def load_pipeline(runtime: RuntimeConfig) -> XNeMoPipeline:
         "group": partial(offload_by_group, pipeline),
     }
     return placements[runtime.offload](device)
+
+
+def _refuse_gaps(pipeline: XNeMoPipeline) -> None:
+    """Insist on every tensor: where a file lacks one, diffusers leaves a place without content.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+    for name, network in networks.items():
+        empty = [key for key, value in network.state_dict().items() if value.is_meta]
+        if empty:
+            raise ValueError(f"{name}: its file has no {', '.join(empty[:3])}, which its config.json asks for")
 
 
 def load_motion_encoder(runtime: RuntimeConfig) -> MotionEncoder:

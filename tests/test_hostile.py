@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from animator.builders import load_pipeline
+from animator.builders import animator_config, build_pipeline, load_pipeline
 from animator.config_loader import load_config
 from animator.dataset import MotionDataset
 from animator.dataset_format import AUDIO, COLUMNS, INDEX
@@ -146,6 +146,15 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path: Path, content: byte
     (tmp_path / "x.motion.safetensors").write_bytes(content)
     with pytest.raises(XNeMoError, match=r"x\.motion\.safetensors: not a motion file"):
         MotionClip.load(tmp_path / "x.motion.safetensors")
+
+
+def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
+    build_pipeline(animator_config("tiny")).save_pretrained(tmp_path / "weights")
+    path = tmp_path / "weights" / "motion_encoder" / "config.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"hourglass_depth": about["hourglass_depth"] + 1}))
+    with pytest.raises(XNeMoError, match=r"these weights cannot be loaded: motion_encoder: its file has no "):
+        load_pipeline(load_config("animate", [f"weights={tmp_path / 'weights'}", "device=cpu"]))
 
 
 class Payload:

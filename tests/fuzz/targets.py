@@ -182,13 +182,13 @@ def _config(case: object, folder: Path) -> None:
 
 
 TARGETS = {
-    "video": Target(broken(_files("*.mp4", "*.mkv")), _video, 18),
-    "marks": Target(broken(_files("marked.mp4")), _verified, 8),
-    "image": Target(broken(_files("still.*")), _image, 18),
-    "motion": Target(broken(_files("*.motion.safetensors")), _motion, 14),
-    "tokens": Target(broken_json(_files("*.tokens.json")[0]), _tokens, 10),
-    "history": Target(broken_json(_files("*.edits.json")[0]), _history, 10),
+    "video": Target(broken(_files("*.mp4", "*.mkv")), _video, 20),
+    "marks": Target(broken(_files("marked.mp4")), _verified, 7),
+    "image": Target(broken(_files("still.*")), _image, 20),
+    "motion": Target(broken(_files("*.motion.safetensors")), _motion, 16),
+    "tokens": Target(broken_json(_files("*.tokens.json")[0]), _tokens, 12),
+    "history": Target(broken_json(_files("*.edits.json")[0]), _history, 11),
     "dataset": Target(_datasets(), _dataset, 10),
-    "checkpoint": Target(_weights(), _checkpoint, 6),
-    "config": Target(_OVERRIDES, _config, 6),
+    "checkpoint": Target(_weights(), _checkpoint, 2),
+    "config": Target(_OVERRIDES, _config, 2),
 }

@@ -14,6 +14,7 @@ from animator.config_loader import load_config
 from animator.errors import XNeMoError
 from animator.motion_clip import SUFFIX
 from animator.portrait import portrait_pictures
+from animator.provenance.verify import verify
 from animator.video import VideoReader
 from apps.viewer.rendering import KEPT, WAITING, Cancelled, RenderQueue, Work, draw_video
 from tests.apps.conftest import Outcome
@@ -147,6 +148,8 @@ def test_a_render_is_the_video_of_the_command(
         assert len(ours) == len(theirs) == 9
         for frame in range(9):
             np.testing.assert_array_equal(ours.frame(frame), theirs.frame(frame))
+    found = verify("ours.mp4")
+    assert found.xmp and found.statement is not None and "(view)" in found.statement
 
     def unwanted(_: int) -> None:
         raise Cancelled
