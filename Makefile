@@ -6,7 +6,7 @@
 #               it goes on where it was; docs/default-weights.md)
 # make check    for developers: lint, types, fast tests
 # make fuzz     for developers: 20,000 broken files into every reader; minutes
-# make faults   for developers: kills, interruptions, full disks and more for long jobs, 20 moments each; an hour
+# make faults   for developers: kills, interruptions, full disks and more for long jobs; half an hour
 # make audit    for developers: known weaknesses of the installed packages; asks the package index's database
 # make clean    remove what the targets above made, the environment and the outputs included
 #
@@ -63,11 +63,11 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz --cases 20000
 
 faults: install
-	$(BIN)/python -m tests.faults --moments 20
+	$(BIN)/python -m tests.faults --moments 20 --others 2
 
 audit: install
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet pip-audit
-	$(BIN)/python -m pip_audit --local
+	$(BIN)/python -m pip_audit --local --skip-editable --strict
 
 clean:
 	rm -rf $(VENV) outputs build dist .mypy_cache .ruff_cache .pytest_cache

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +21,12 @@ import psutil
 from tests.faults.jobs import Job
 
 HIDDEN = re.compile(r"\.xnemo-[0-9a-f]{12}")  # names of files that are not whole yet
-PATIENCE = 300.0  # seconds on the clock after which a run counts as hung
+PATIENCE = 120.0  # seconds on the clock without any work after which a run counts as hung
 CALM = 3.0  # seconds that an interrupted command may take to end
+LOOK = 0.01  # seconds between two looks at a running command
 
 _CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 0x20000, 1, 32, 16384, 1 << 18
+_PR_SET_PDEATHSIG = 1
 CANNOT_MOUNT = 77
 
 
@@ -88,6 +91,7 @@ class Bench:
         code = 120
         try:
             os.setsid()
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it does not outlive the tests
             signal.signal(signal.SIGINT, signal.default_int_handler)
             out = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(out, 1)
@@ -107,15 +111,18 @@ class Bench:
 
     def end(self, pid: int, since: float, spent: float = 0.0) -> End:
         """Wait for the child, and end it where it hangs."""
+        worked, at = spent, time.monotonic()
         while True:
             done, status, used = os.wait4(pid, os.WNOHANG)
             if done:
                 break
-            if time.monotonic() - since > PATIENCE:
-                os.killpg(pid, signal.SIGKILL)
-                os.wait4(pid, 0)
-                raise Defect(f"hangs: {' '.join(self.job.words)}")
-            time.sleep(0.01)
+            if time.monotonic() - at > PATIENCE:
+                if worked == (now := busy(pid)):
+                    os.killpg(pid, signal.SIGKILL)
+                    os.wait4(pid, 0)
+                    raise Defect(f"hangs: {' '.join(self.job.words)}")
+                worked, at = now, time.monotonic()
+            time.sleep(LOOK)
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         code = os.waitstatus_to_exitcode(status)
         return End(code, text, time.monotonic() - since, used.ru_utime + used.ru_stime - spent)
@@ -130,16 +137,27 @@ class Bench:
         return [path.name for path in self.folder.rglob("*") if HIDDEN.match(path.name)]
 
     def hit(self, seconds: float, blow: Callable[[int], None]) -> End:
-        """Run the command, and do something to it after some seconds, unless it has ended."""
+        """Run the command, and do something to it after some seconds of processor time, unless it has ended."""
         pid = self.start()
-        wait_until = time.monotonic() + seconds
-        while time.monotonic() < wait_until and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.002)
-        times = psutil.Process(pid).cpu_times()
-        spent = times.user + times.system + times.children_user + times.children_system
+        while (spent := busy(pid)) < seconds and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(LOOK)
         began = time.monotonic()
         blow(pid)
         return self.end(pid, began, spent)
+
+
+def busy(pid: int) -> float:
+    """Processor time of a process and of all that it has started, in seconds: a clock that other load does not turn."""
+    total = 0.0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        total = times.user + times.system + times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            with suppress(psutil.Error):
+                times = child.cpu_times()
+                total += times.user + times.system
+    return total
 
 
 def check_failed_well(bench: Bench, end: End, codes: tuple[int, ...] = (1,)) -> None:
@@ -172,9 +190,12 @@ def check_goes_on(bench: Bench, truth: str) -> None:
         raise Defect(f"does not go on: {end.text[-600:]}")
     if bench.job.digest(bench.output) != truth:
         raise Defect("goes on to another result")
+    if bench.hidden():
+        raise Defect(f"leaves behind what the first run left: {bench.hidden()}")
 
 
-# The faults. Each takes a bench, the truth, how long an undisturbed run takes, random numbers, and that run's output.
+# The faults. Each takes a bench, the truth, how long an undisturbed run takes (in processor time, by which moments are
+# drawn), random numbers, and that run's output.
 
 
 def killed(bench: Bench, truth: str, lasts: float, drawn: random.Random, whole: Path) -> None:

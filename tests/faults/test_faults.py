@@ -17,7 +17,8 @@ pytestmark = [
 
 
 def test_nothing_that_was_finished_is_lost_and_nothing_is_half_written() -> None:
-    command = [sys.executable, "-m", "tests.faults", "--moments", "1", "--job", "animate", "--job", "train tokenizer"]
+    jobs = ("--job", "animate", "--job", "train tokenizer")
+    command = [sys.executable, "-m", "tests.faults", "--moments", "1", "--others", "1", *jobs]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
     rows = re.findall(r"^\| ([\w ]+) \| ([\w -]+) \| (.+) \| .* \|$", done.stdout, flags=re.MULTILINE)[1:]
