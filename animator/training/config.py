@@ -208,6 +208,12 @@ class TrainAnimatorConfig:
     )
     perceptual_weights: str | None = key(None, "file with LPIPS-AlexNet weights; null where losses.perceptual is 0")
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
+    compile: str = key(
+        "no",
+        "compile UNet, reference net and GAN head by torch.compile, which takes minutes at the start; reduce-overhead: "
+        "with CUDA graphs, for small networks on a GPU",
+        choices=("no", "default", "reduce-overhead"),
+    )
     plan: bool = key(True, "count parameters, memory and time before the first step, and refuse what will not fit")
     device_teraflops: float | None = key(
         None,

@@ -117,6 +117,9 @@ def train(
     if config.gradient_checkpointing:
         models.unet.enable_gradient_checkpointing()
         models.reference_net.enable_gradient_checkpointing()
+    if config.compile != "no":
+        for network in (models.unet, models.reference_net, models.gan_head):
+            network.compile(mode=config.compile)  # in place: the names of the weights stay
 
     optimizers = {"model": build_optimizer(config, stage.modules.values())}
     together, optimizers["model"] = accelerator.prepare(Together(stage.modules), optimizers["model"])
