@@ -28,6 +28,7 @@ from animator.evaluation.config import GateConfig
 from animator.evaluation.sources import find_items
 from animator.files import atomic_path, replaced_folder, sha256_of
 from animator.training.parts import PARTS as PARTS_FOLDER
+from apps.chain_card import model_card
 from apps.chain_config import TrainAllConfig
 from apps.gate import PARTS
 from apps.verb import Context, PartlyFailed
@@ -90,7 +91,7 @@ class Chain:
         self.keys[step.name] = key = self._key(step)
         folder = self.folder / f"{step.name}-{key}" if step.inside is None else self.made[step.inside]
         product = folder / step.product
-        record = self._record()
+        record = self.record()
         before = record.get(step.name, {})
         self.made[step.name] = product
         if before.get("key") == key and product.exists():
@@ -128,7 +129,8 @@ class Chain:
         text = json.dumps([step.command, step.files, step.settings, below])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """What was made when, by step."""
         try:
             found = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -178,6 +180,9 @@ def train_all(source: Path, folder: Path, config: TrainAllConfig, context: Conte
     if config.gate:
         result["gate"] = _judge(chain, steps[-1].name, candidates, config, context)
     result["left_out"] = chain.complaints
+    verdict = json.loads(Path(result["gate"]["report"]).read_text(encoding="utf-8")) if config.gate else None
+    with atomic_path(candidates / "README.md") as path:
+        path.write_text(model_card(steps, chain.record(), chain.complaints, verdict), encoding="utf-8")
     if chain.complaints:
         left_out = "; ".join(chain.complaints)
         raise PartlyFailed(f"the weights in {candidates} are made, but not of all clips: {left_out}", result)

@@ -13,7 +13,8 @@ import torch
 
 from animator.config_loader import load_config
 from animator.pipeline import XNeMoPipeline
-from apps.chain import content_key, steps_of
+from apps.chain import Step, content_key, steps_of
+from apps.chain_card import model_card
 from apps.cli import main
 from motion_gpt.outpainting import continue_motion
 from motion_gpt.settings import Sampling
@@ -88,6 +89,9 @@ def test_from_clips_to_weights_that_belong_together(
     # Networks that have seen two steps are refused, and that is no failure of the chain.
     assert first["gate"]["passed"] is False and Path(first["gate"]["report"]).is_file()
 
+    card = Path("made/finished/README.md").read_text()
+    assert "| motion | `xnemo train animator` |" in card and "damaged.mp4" in card and "| self | L1" in card
+
     # clip -> tokens -> continuation -> pixels
     folders = first["weights"]
     pipeline = XNeMoPipeline.from_pretrained(folders["animator"])
@@ -105,6 +109,15 @@ def test_from_clips_to_weights_that_belong_together(
     assert again["run"] == [] and again["weights"] == folders and again["gate"] == first["gate"]
     changed = left_out(xnemo(*words, "gpt_steps_a_minute=15", "gate=false"))
     assert changed["run"] == ["gpt"] and changed["steps"]["tokenizer"] == first["steps"]["tokenizer"]
+
+
+def test_the_card_says_what_was_done_and_how_good_it_is() -> None:
+    steps = [Step("crops", "prepare", (), settings=("stride=1",)), Step("laptop", "train_animator", ("crops",))]
+    record = {"crops": {"key": "a1", "seconds": 90.0}, "laptop": {"key": "b2", "seconds": 600.0}}
+    card = model_card(steps, record, ["crops: one clip"], {"reasons": ["worse in L1"], "table": "| the table |\n"})
+    assert "| crops | `xnemo prepare` | `stride=1` | 1.5 | a1 |" in card and "Left out: crops: one clip" in card
+    assert "no step ahead: worse in L1" in card and card.endswith("| the table |\n")
+    assert "Not compared" in model_card(steps, record, [], None)
 
 
 def test_a_recipe_may_come_twice_and_end_before_the_tokenizer() -> None:
