@@ -6,6 +6,7 @@ same settings it continues from the last checkpoint as if it had never stopped.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from motion_tokenizer.models.vqvae import MotionVQVAE
 from motion_tokenizer.training.clips import FeatureClips, check_moving, read_clips
 from motion_tokenizer.training.config import TrainTokenizerConfig
 from motion_tokenizer.training.losses import reconstruction_losses
+from motion_tokenizer.training.searched import SearchedTokens
 from motion_tokenizer.training.validation import Validator
 from motion_tokenizer.training.weights import WEIGHTS, save_weights, start_from
 from motion_tokenizer.training.windows import WindowBatch, WindowSampler
@@ -79,21 +81,30 @@ def train(
     # Before averages and optimisers are made or loaded, because these follow the weights to where they are.
     model.to(accelerator.device).train()
     averages = {name: AveragedWeights(model, config.ema_decay) for name in ("tokenizer", "best")}
+    if searching := config.tokenizer.search > 1 and model.bottleneck.levels > 0:
+        averages["searcher"] = AveragedWeights(model, config.ema_decay)
     state = TrainingState({"tokenizer": model}, {"model": _optimizer(config, model)}, averages, {})
     run = Run(state, config.schedule, Path(config.output))
     run.resume()
     validator = Validator(held_out, trained, config.losses.boxes)
 
     fresh = config.start_from is None
-    searching = config.tokenizer.search > 1 and model.bottleneck.levels > 0
+    plain_steps = config.schedule.steps - (config.searched_steps if searching else 0)
+    searched = None
+    if searching:
+        rounds = config.searched_windows, config.searched_passes
+        searched = SearchedTokens(model, averages["searcher"], plain_steps, *rounds)
 
     def step(batch: WindowBatch, rate_factor: float) -> Terms:
         if fresh and state.step == config.unquantised_steps:
             _start_codebook(config, model, averages["tokenizer"], sampler)
         quantised = not fresh or state.step >= config.unquantised_steps
-        searched = searching and state.step >= config.schedule.steps - config.searched_steps
         rate = config.learning_rate * rate_factor
-        return _step(config, model, state, batch.to(accelerator.device), accelerator, rate, quantised, searched)
+        batch = batch.to(accelerator.device)
+        vectors = None
+        if searched is not None and state.step >= plain_steps:
+            vectors = searched.vectors(state.step, batch)
+        return _step(config, model, state, batch, accelerator, rate, quantised, vectors)
 
     def validate(writer: SummaryWriter) -> dict[str, float]:
         quantised = not fresh or state.step > config.unquantised_steps
@@ -104,7 +115,9 @@ def train(
             averages["best"].load(averages["tokenizer"].values)
         return figures
 
-    run.loop(sampler.stream(state.step), step, validate)
+    steps = itertools.count(state.step)
+    batches = (sampler.draw(number if searched is None else searched.windows_of(number)) for number in steps)
+    run.loop(batches, step, validate)
     return state
 
 
@@ -179,13 +192,13 @@ def _step(
     accelerator: Accelerator,
     rate: float,
     quantised: bool,
-    searched: bool,
+    searched: Tensor | None,
 ) -> Terms:
-    """One update; returns the weighted loss terms."""
+    """One update; returns the weighted loss terms. The decoder reads `searched`, or what the encoder says if None."""
     terms: Terms = {}
     with accelerator.autocast():
-        vectors = _searched(model, batch) if searched else model.encode_continuous(batch.noisy)
-    if quantised and not searched:
+        vectors = model.encode_continuous(batch.noisy) if searched is None else searched
+    if quantised and searched is None:
         # In full precision: the codes are running means.
         done = model.quantize(vectors.float())
         vectors = done.vectors
@@ -202,11 +215,6 @@ def _step(
 
 
 @torch.no_grad()
-def _searched(model: MotionVQVAE, batch: WindowBatch) -> Tensor:
-    """What the decoder reads where the tokens of a batch are searched for, (B, n, code_dim)."""
-    return model.bottleneck.decode(model.encode(batch.noisy))
-
-
 def _follow_codebook(average: AveragedWeights, model: MotionVQVAE) -> None:
     """Let the average have the codebook of this moment.
 
