@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from animator.errors import XNeMoError
-from animator.extraction.worker import READY, WHOLE, Job, work
+from animator.extraction.worker import READY, WHOLE, Job, deaf_to_interrupts, work
 
 ATTEMPTS = 2  # at a task whose worker dies
 MOST_WORKERS = 8  # unless asked for more: they read far faster than one processor encodes
@@ -93,7 +93,8 @@ class _Worker(Generic[Task, Made]):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=work, args=(theirs, job), daemon=True)
-        self.process.start()
+        with deaf_to_interrupts():
+            self.process.start()
         theirs.close()
         self.collect = collect
         self.started = False

@@ -6,8 +6,10 @@ Nothing here imports torch, so that the process is small and starts in a second.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
@@ -28,6 +30,23 @@ class Job(Protocol):
         Raises:
             XNeMoError: no task can be done.
         """
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in the block never hear Ctrl-C, not even while they import: who started them ends them.
+
+    An interruption of this process waits until the block ends.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # where it starts it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def work(connection: Connection, job: Job) -> None:
