@@ -6,7 +6,7 @@
 #               it goes on where it was; docs/default-weights.md)
 # make check    for developers: lint, types, fast tests
 # make fuzz     for developers: 20,000 broken files into every reader; minutes
-# make faults   for developers: kills, interruptions, full disks and more for long jobs; half an hour
+# make faults   for developers: kills, interruptions, full disks and more for long jobs; 20 minutes of processor time
 # make audit    for developers: known weaknesses of the installed packages; asks the package index's database
 # make clean    remove what the targets above made, the environment and the outputs included
 #
