@@ -194,13 +194,15 @@ def _learn(
     """One update of the stage's modules; returns the terms, averaged over all parts, and what each part gave."""
     optimizer, ranks, found = state.optimizers["model"], Ranks(accelerator), []
     norm = torch.zeros(())
+    for group in optimizer.param_groups:  # before the first part: DeepSpeed makes its step in `backward`
+        group["lr"] = rate
     for batch in parts:
         with accelerator.accumulate(together):
             losses: StepLosses = together(lambda batch=batch: stage.losses(batch, state.step))
             refuse_not_finite(losses.terms, ranks)
             accelerator.backward(torch.stack(list(losses.terms.values())).sum())
             if accelerator.sync_gradients:
-                norm = _descend(optimizer, losses.terms, rate, config.gradient_clip, accelerator)
+                norm = _descend(optimizer, losses.terms, config.gradient_clip, accelerator)
             found.append(losses)
     return ranks.mean(_average([losses.terms for losses in found])) | {"gradient/model": norm}, found
 
@@ -235,17 +237,12 @@ def _judge(
     return ranks.mean(_average(seen)) | {"gradient/discriminator": norm}
 
 
-def _descend(
-    optimizer: torch.optim.Optimizer, terms: Terms, rate: float, clip: float, accelerator: Accelerator
-) -> torch.Tensor:
+def _descend(optimizer: torch.optim.Optimizer, terms: Terms, clip: float, accelerator: Accelerator) -> torch.Tensor:
     """Make a step along the gradients that are there, with a norm of at most `clip`; returns the norm before that."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = accelerator.clip_grad_norm_(parameters, clip)
-    if norm is None:  # DeepSpeed has clipped, stepped, and keeps the norm to itself
-        norm = torch.zeros(())
-    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    # DeepSpeed has clipped and stepped already, and gives a number; at stage 0 it keeps the norm to itself.
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else torch.as_tensor(0.0 if norm is None else norm)
     refuse_bad_gradient(norm, terms)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -260,13 +257,21 @@ def _average(terms: list[Terms]) -> Terms:
 def _accelerator(config: TrainAnimatorConfig) -> Accelerator:
     # Which parameters take part differs by stage and by step; buffers are kept equal by the batch itself.
     wrapping = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.accumulate,
         kwargs_handlers=[wrapping],
         log_with=list(config.trackers) or None,
         project_dir=config.output,
     )
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None:
+        # DeepSpeed asks for it where accelerate has no data loader to ask.
+        samples = config.clips if config.stage.endswith("temporal") else config.pairs
+        part = max(1, samples // (accelerator.num_processes * config.accumulate))
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = part
+        plugin.deepspeed_config["gradient_clipping"] = config.gradient_clip
+    return accelerator
 
 
 def _trackers(accelerator: Accelerator, config: TrainAnimatorConfig) -> list[Any]:
