@@ -83,5 +83,5 @@ def show_made(session: Session, made: Sequence[Made], portrait: Path, key: str) 
             with column:
                 st.image(each.look, width="stretch", caption=each.title)
                 with st.container(horizontal=True):
-                    keep_button(session, each.title, each.motion, portrait, key=f"{key}-keep-{number}")
-                    render_button(session, each.title, each.motion, portrait, key=f"{key}-render-{number}")
+                    keep_button(session, each.title, each.motion, portrait, f"{key}-keep-{number}", each.origin)
+                    render_button(session, each.title, each.motion, portrait, f"{key}-render-{number}", each.origin)

@@ -14,6 +14,7 @@ from apps.viewer import networks
 from apps.viewer.rendering import Job, RenderQueue, draw_video
 from apps.viewer.server import settings
 from apps.viewer.session import Session, current
+from apps.viewer.takes import Origin
 
 if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
@@ -51,7 +52,7 @@ def finished() -> list[Job]:
     return [job for job in jobs() if job.state == "done" and job.output.is_file()]
 
 
-def submit(session: Session, title: str, motion: MotionClip, portrait: Path, sound: Path | None = None) -> str:
+def submit(session: Session, title: str, motion: MotionClip, portrait: Path, origin: Origin) -> str:
     """Put a full render into the queue.
 
     Args:
@@ -59,25 +60,26 @@ def submit(session: Session, title: str, motion: MotionClip, portrait: Path, sou
         title: what people call it.
         motion: what is drawn.
         portrait: with which picture.
-        sound: file whose sound goes with the motion from its first frame on.
+        origin: its sound, and the files of its key frames.
     Returns:
         The job's key.
     Raises:
         XNeMoError: no face in the portrait, or too many renders are waiting.
     """
     pipeline, pictures, config = networks.pipeline(), networks.pictures(portrait), settings()
-    output, made_from = session.new_file(".mp4"), sources_of(session, motion, portrait)
+    output, made_from = session.new_file(".mp4"), sources_of(session, motion, portrait, origin)
 
     def work(told: Callable[[int], None]) -> None:
         # The take may have been closed while the job was waiting, and its file with it.
-        heard = sound if sound is not None and sound.is_file() else None
-        draw_video(pipeline, pictures, motion, config, output, told, made_from, heard)
+        sound = origin.sound if origin.sound is not None and origin.sound.is_file() else None
+        draw_video(pipeline, pictures, motion, config, output, told, made_from, sound, origin.sound_until)
 
     return queue().submit(owner(), title, len(motion), output, work)
 
 
-def sources_of(session: Session, motion: MotionClip, portrait: Path) -> tuple[Source, ...]:
-    """What a render says that it was made from: the portrait, and the file that motion was read from, if one is known.
+def sources_of(session: Session, motion: MotionClip, portrait: Path, origin: Origin) -> tuple[Source, ...]:
+    """What a render says that it was made from: the portrait, and the files that motion was read from, as far as they
+    are known.
 
     Raises:
         XNeMoError: the portrait cannot be read.
@@ -85,7 +87,8 @@ def sources_of(session: Session, motion: MotionClip, portrait: Path) -> tuple[So
     from animator.provenance.statement import Source
 
     found = [Source("portrait", session.names.get(portrait, portrait.name), sha256_of(portrait))]
-    if motion.source_sha256:
+    found += origin.keys
+    if motion.source_sha256 and motion.source_sha256 not in {key.sha256 for key in origin.keys}:
         found.append(Source("driving", motion.source, motion.source_sha256))
     return tuple(found)
 
@@ -102,9 +105,7 @@ def in_words(job: Job) -> str:
     return job.error if job.state == "failed" else "cancelled"
 
 
-def render_button(
-    session: Session, title: str, motion: MotionClip, portrait: Path, key: str, sound: Path | None = None
-) -> None:
+def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str, origin: Origin) -> None:
     """A button that puts a full render into the queue."""
     st.button(
         "Render",
@@ -113,13 +114,13 @@ def render_button(
         help="Draws every frame in full, in the background.",
         # A callback runs before the page does: no click is lost while a page is being made.
         on_click=_submit,
-        args=(session, title, motion, portrait, sound),
+        args=(session, title, motion, portrait, origin),
     )
 
 
-def _submit(session: Session, title: str, motion: MotionClip, portrait: Path, sound: Path | None) -> None:
+def _submit(session: Session, title: str, motion: MotionClip, portrait: Path, origin: Origin) -> None:
     try:
-        submit(session, title, motion, portrait, sound)
+        submit(session, title, motion, portrait, origin)
     except XNeMoError as error:
         session.notices.append(str(error))
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from animator.errors import XNeMoError
+from animator.files import sha256_of
 from apps.viewer import networks, stills
 from apps.viewer.server import settings
 from apps.viewer.session import Session
@@ -14,6 +15,7 @@ from apps.viewer.takes import Take, shown_motion
 
 if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
+    from animator.provenance.statement import Source
 
 MOST = 8
 WAYS = {
@@ -38,18 +40,25 @@ class Key:
         name: where it comes from.
         motion: one frame.
         picture: what it looks like, drawn.
+        files: that it was made from, as far as they are known.
     """
 
     name: str
     motion: MotionClip
     picture: stills.Pictures
+    files: tuple[Source, ...] = ()
 
 
 def key_of_take(session: Session, take: Take, frame: int) -> Key:
     """A frame of a take."""
+    from animator.provenance.statement import Source
+
     motion = shown_motion(take, networks.tokenizer())
+    files = take.keys
+    if motion.source_sha256:
+        files += (Source("key", motion.source, motion.source_sha256),)
     frame = min(max(frame, 0), len(motion) - 1)
-    return _drawn(session, f"{take.name}, frame {frame}", motion[frame : frame + 1])
+    return _drawn(session, f"{take.name}, frame {frame}", motion[frame : frame + 1], files)
 
 
 def key_of_picture(session: Session, name: str, data: bytes) -> Key:
@@ -65,6 +74,7 @@ def key_of_picture(session: Session, name: str, data: bytes) -> Key:
     from animator.config import RenderConfig
     from animator.face import FaceDetector
     from animator.keyframes import KeySource
+    from animator.provenance.statement import Source
     from apps.keys import KeyReader
 
     config: RenderConfig = settings()
@@ -77,15 +87,22 @@ def key_of_picture(session: Session, name: str, data: bytes) -> Key:
         with ExitStack() as stack:
             detector = stack.enter_context(FaceDetector(min_score=config.face.min_score))
             motion = KeyReader(networks.pipeline(), detector, config).read(KeySource(str(path)))
+        motion = replace(motion, source=name)
+        files = (Source("key", name, sha256_of(path)),)
     except XNeMoError as error:
         raise XNeMoError(str(error).replace(str(path), name)) from error
     finally:
         path.unlink(missing_ok=True)
-    return _drawn(session, name, motion)
+    return _drawn(session, name, motion, files)
 
 
-def _drawn(session: Session, name: str, motion: MotionClip) -> Key:
-    return Key(name, motion, stills.draw(stills.portrait_of(session, session.take), motion, [0])[0])
+def _drawn(session: Session, name: str, motion: MotionClip, files: tuple[Source, ...]) -> Key:
+    return Key(name, motion, stills.draw(stills.portrait_of(session, session.take), motion, [0])[0], files)
+
+
+def files_of(keys: list[Key]) -> tuple[Source, ...]:
+    """The files that key frames were made from, each once."""
+    return tuple({source.sha256: source for key in keys for source in key.files}.values())
 
 
 def add(session: Session, key: Key) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from animator.errors import XNeMoError
 from apps.viewer import networks, stills
 from apps.viewer.parts import errors_in_words, go_to
 from apps.viewer.session import Session
-from apps.viewer.takes import Take, from_motion, shown_motion
+from apps.viewer.takes import Origin, Take, from_motion, shown_motion
 
 if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
@@ -32,11 +32,13 @@ class Made:
         title: what people call it.
         motion: all of it, what was given first.
         look: its new part, and a moment before, as a small moving picture.
+        origin: the sound of what was given, as far as that goes, and its key frames.
     """
 
     title: str
     motion: MotionClip
     look: bytes
+    origin: Origin
 
 
 def continued(
@@ -73,7 +75,8 @@ def continued(
     for number, motion in enumerate(clips, 1):
         progress((number - 0.5) / len(clips))
         look = stills.moving(portrait, motion[begin:])
-        made.append(Made(f"{take.name}, continued ({settings.seed}.{number})", motion, look))
+        title = f"{take.name}, continued {number} (seed {settings.seed})"
+        made.append(Made(title, motion, look, take.origin.until(end / driving.fps)))
     progress(1.0)
     return made
 
@@ -104,6 +107,7 @@ def felt(
     tokenizer = networks.tokenizer()
     driving = None if before is None else shown_motion(before, tokenizer)
     frames = max(1, round(seconds * tokenizer.fps))
+    origin = Origin() if before is None or driving is None else before.origin.until(driving.seconds)
     made = []
     for number, condition in enumerate(conditions):
         progress(number / len(conditions))
@@ -111,9 +115,8 @@ def felt(
         new = MotionClip.concatenate(pieces, rebase=False)
         motion = new if driving is None else join(driving, new)
         begin = 0 if driving is None else max(0, len(driving) - round(LEAD_IN * tokenizer.fps))
-        made.append(
-            Made(f"{feeling_in_words(condition)} ({settings.seed})", motion, stills.moving(portrait, motion[begin:]))
-        )
+        look = stills.moving(portrait, motion[begin:])
+        made.append(Made(f"{feeling_in_words(condition)} (seed {settings.seed})", motion, look, origin))
     progress(1.0)
     return made
 
@@ -152,19 +155,21 @@ def feeling_in_words(condition: Condition) -> str:
     return f"{condition.emotion}{level}{blend}"
 
 
-def keep_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str) -> None:
+def keep_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str, origin: Origin) -> None:
     """A button that opens made-up motion as a take of its own."""
     if st.button("Keep", key=key, icon=":material/add:", help="Opens it as a take: to look into, edit and export."):
         with errors_in_words():
-            keep(session, title, motion, portrait)
+            keep(session, title, motion, portrait, origin)
             go_to("timeline")
 
 
-def keep(session: Session, title: str, motion: MotionClip, portrait: Path) -> None:
+def keep(session: Session, title: str, motion: MotionClip, portrait: Path, origin: Origin) -> None:
     """Open made-up motion as a take.
 
     Raises:
         XNeMoError: too many are open, or it is shorter than a token.
     """
     key = session.new_key(title)
-    session.add(from_motion(key, title, replace(motion, source=title), networks.tokenizer(), portrait=portrait))
+    about = {"portrait": portrait, "sound": origin.sound, "sound_until": origin.sound_until, "keys": origin.keys}
+    source = motion.source if motion.source_sha256 else None  # the name of the file that the checksum is of
+    session.add(from_motion(key, title, motion, networks.tokenizer(), source, **about))

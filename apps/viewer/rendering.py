@@ -239,6 +239,7 @@ def draw_video(
     told: Callable[[int], None],
     sources: tuple[Source, ...] = (),
     sound: Path | None = None,
+    sound_until: float | None = None,
 ) -> None:
     """Draw motion as `xnemo animate` does, with the same writer.
 
@@ -249,6 +250,7 @@ def draw_video(
             each prediction.
         sources: what the video's marks say that it was made from.
         sound: file whose sound is taken along, from the first frame on.
+        sound_until: seconds after which there is none of it any more.
     Raises:
         XNeMoError: settings that do not go together, or a file that cannot be written.
     """
@@ -264,7 +266,9 @@ def draw_video(
 
     told(0)
     marks = Marks("view", sources, config.marks)
-    with VideoWriter(output, motion.fps, audio_from=sound, crf=config.crf, marks=marks) as writer:
+    with VideoWriter(
+        output, motion.fps, audio_from=sound, audio_until=sound_until, crf=config.crf, marks=marks
+    ) as writer:
         for batch in render(pipeline, pictures, motion, config, step):
             writer.write(batch)
             count += len(batch)

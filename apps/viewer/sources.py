@@ -10,7 +10,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import streamlit as st
 
@@ -247,7 +247,7 @@ def _opened(session: Session, path: Path, name: str) -> Opened:
     return Opened(_open_file(path, key, name, {}))
 
 
-def _open_file(path: Path, key: str, name: str, about: dict[str, object]) -> Take:
+def _open_file(path: Path, key: str, name: str, about: dict[str, Any]) -> Take:
     """A motion or token file."""
     slow_imports()
     from animator.motion_clip import MotionClip

@@ -12,8 +12,29 @@ from animator.errors import XNeMoError
 if TYPE_CHECKING:
     # Only for types: the first page shall not wait for torch.
     from animator.motion_clip import MotionClip
+    from animator.provenance.statement import Source
     from motion_tokenizer.token_sequence import TokenSequence
     from motion_tokenizer.tokenizer import MotionTokenizer
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Files that a clip comes from, where its motion does not say so itself.
+
+    Attributes:
+        sound: a file whose sound goes with the motion from its first frame on; None without.
+        sound_until: seconds after which it falls silent, as what follows was made up; None for never.
+        keys: files that key frames are of, for the marks of its videos.
+    """
+
+    sound: Path | None = None
+    sound_until: float | None = None
+    keys: tuple[Source, ...] = ()
+
+    def until(self, seconds: float) -> Origin:
+        """The same, silent from so many seconds on at the latest."""
+        earlier = seconds if self.sound_until is None else min(seconds, self.sound_until)
+        return self if self.sound is None else replace(self, sound_until=earlier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +50,8 @@ class Take:
         frames: a video whose frame i shows frame `first + i * video fps / fps` of the motion; None without.
         sound: a file whose sound goes with the motion from its first frame on; None without, and as soon as an edit
             moves anything in time.
+        sound_until: as of `Origin`.
+        keys: as of `Origin`.
         portrait: the picture that it is drawn with; None for the viewer's own.
         history: the edits since it was opened, oldest first, each an object of JSON.
         identity, emotion, intensity: as labelled by a motion dataset; None elsewhere.
@@ -41,6 +64,8 @@ class Take:
     motion: MotionClip | None = None
     frames: Path | None = None
     sound: Path | None = None
+    sound_until: float | None = None
+    keys: tuple[Source, ...] = ()
     portrait: Path | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     identity: str | None = None
@@ -62,26 +87,34 @@ class Take:
         """Frames a second."""
         return self.tokens.fps
 
+    @property
+    def origin(self) -> Origin:
+        """Its sound and its key frames."""
+        return Origin(self.sound, self.sound_until, self.keys)
+
 
 def shown_motion(take: Take, tokenizer: MotionTokenizer) -> MotionClip:
     """The motion that a take shows: what was observed, or what its tokens decode to."""
     return tokenizer.decode(take.tokens) if take.motion is None else take.motion
 
 
-def from_motion(key: str, name: str, motion: MotionClip, tokenizer: MotionTokenizer, **about: Any) -> Take:
+def from_motion(
+    key: str, name: str, motion: MotionClip, tokenizer: MotionTokenizer, source: str | None = None, **about: Any
+) -> Take:
     """Open motion: bring it to the tokenizer's rate and tokenise it.
 
     Args:
         key, name: of the take.
         motion: any frame rate.
         tokenizer: the one in use.
+        source: what the motion says that it was read from; None for the take's name.
         about: further fields of the take.
     Raises:
         XNeMoError: latents of another encoder, or a clip shorter than a token.
     """
     if motion.fps != tokenizer.fps:
         motion = motion.resample(tokenizer.fps)
-    motion = replace(motion, source=name)
+    motion = replace(motion, source=name if source is None else source)
     return Take(key, name, tokenizer.encode(motion), motion, **about)
 
 

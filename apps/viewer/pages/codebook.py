@@ -125,7 +125,9 @@ def _one(session: Session, statistics: CodeStatistics, code: int) -> None:
     text("Nearest " + " ".join(chip(int(other)) for other in near), help="In the codebook, by distance.")
     following = statistics.successors(code, FOLLOWING)
     if following:
-        text("Then " + " ".join(f"{chip(other)} {share:.0%}" for other, share in following), help="What follows it.")
+        text(
+            "Then " + " ".join(f"{chip(other)}&nbsp;{share:.0%}" for other, share in following), help="What follows it."
+        )
     mix = statistics.mix(code)
     if mix:
         st.markdown(

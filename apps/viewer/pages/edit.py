@@ -276,7 +276,7 @@ def _pictures(session: Session, take: Take, table: EditTable, clip: int) -> None
         with after:
             st.image(now, width="stretch", caption=f"frame {session.cursor} now")
     with st.container(horizontal=True):
-        render_button(session, take.name, motion, portrait, "render-edit", take.sound)
+        render_button(session, take.name, motion, portrait, "render-edit", take.origin)
         if st.button("Play", icon=":material/play_arrow:", help="A quick look at what is around the cursor"):
             around = round(AROUND * motion.fps)
             part = motion[max(0, session.cursor - around) : session.cursor + around]

@@ -60,7 +60,7 @@ def _files(session: Session, take: Take) -> None:
     )
     with _row("Video", "mp4 with every frame, marked as synthetic"):
         render_button(
-            session, take.name, shown_motion(take, networks.tokenizer()), portrait, "render-export", take.sound
+            session, take.name, shown_motion(take, networks.tokenizer()), portrait, "render-export", take.origin
         )
     _contact_sheet(session, take, portrait)
     table = editing.table_of(session, take.key, networks.tokenizer())

@@ -9,10 +9,11 @@ import streamlit as st
 
 from apps.viewer import stills
 from apps.viewer.jobs import render_button
-from apps.viewer.keys import HELP, WAYS, add, collected, key_of_picture, key_of_take, ways_through
+from apps.viewer.keys import HELP, WAYS, add, collected, files_of, key_of_picture, key_of_take, ways_through
 from apps.viewer.making import keep_button
 from apps.viewer.parts import choose_take, empty, errors_in_words, headline
 from apps.viewer.session import Session, current
+from apps.viewer.takes import Origin
 
 if TYPE_CHECKING:
     from animator.motion_clip import MotionClip
@@ -104,13 +105,13 @@ def _ways(session: Session) -> None:
         )
         loop = st.checkbox("Come back to the first")
     ways = ways_through(keys, seconds, easing, loop)
-    portrait = stills.portrait_of(session, session.take)
+    portrait, origin = stills.portrait_of(session, session.take), Origin(keys=files_of(keys))
     _side_by_side(ways, portrait)
     for column, (name, motion) in zip(st.columns(len(ways)), ways.items(), strict=True):
         with column, st.container(horizontal=True):
             title = f"{WAYS[name]} through {len(keys)} frames"
-            keep_button(session, title, motion, portrait, key=f"keep-{name}")
-            render_button(session, title, motion, portrait, key=f"render-{name}")
+            keep_button(session, title, motion, portrait, f"keep-{name}", origin)
+            render_button(session, title, motion, portrait, f"render-{name}", origin)
 
 
 @st.fragment

@@ -71,9 +71,11 @@ def _upload(session: Session) -> None:
     # Another key, and so an empty field, after each file that was taken.
     number = session.scratch.setdefault("uploads", 0)
     uploaded = st.file_uploader(
-        "A video, a portrait, a `.motion.safetensors`, `.tokens.json` or `.edits.json` file",
+        "A video, a portrait, motion, tokens or edits",
         key=f"upload-{number}",
-        help="Files stay on this machine, in a folder of this browser window that is removed when it closes.",
+        help="Motion, tokens and edits are files as Export saves them: .motion.safetensors, .tokens.json, .edits.json. "
+        "A portrait is what motion is drawn with from then on. Files stay on this machine, in a folder of this browser "
+        "window that is removed when it closes.",
     )
     st.caption(
         f"At most {config.upload_mb} MB and {config.upload_seconds:g} s; {MAX_TAKES} takes at a time. Reading a video "

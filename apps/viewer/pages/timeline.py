@@ -67,7 +67,7 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
         words.append(f"used {times} in the training clips")
     st.caption(" · ".join(words))
     expected = zip(analysis.expected[token], analysis.probabilities[token], strict=True)
-    chips = " ".join(f"{chip(int(other))} {share:.0%}" for other, share in expected)
+    chips = " ".join(f"{chip(int(other))}&nbsp;{share:.0%}" for other, share in expected)
     text(f"The generator expected {chips}")
     near = " ".join(chip(int(other)) for other in tokenizer.nearest(code, 5))
     text(f"Nearest codes {near}", help="The codes that lie nearest to this one in the codebook.")

@@ -23,10 +23,13 @@ from animator.provenance.credentials import read_credentials
 from animator.video import VideoWriter, read_audio, write_wav
 from apps.viewer import config, editing, exporting, jobs, networks, server  # noqa: F401 (config types the settings)
 from apps.viewer.comparing import Result, difference_picture, measure, packed, perceive
-from apps.viewer.keys import collected, key_of_picture, ways_through
+from apps.viewer.keys import collected, files_of, key_of_picture, key_of_take, ways_through
+from apps.viewer.making import continued, keep
 from apps.viewer.rendering import draw_video
 from apps.viewer.session import Session
-from apps.viewer.takes import Take, from_motion, shown_motion
+from apps.viewer.takes import Origin, Take, from_motion, shown_motion
+from motion_gpt.settings import Sampling
+from motion_gpt.vocabulary import Condition
 from motion_gpt.weights import save_gpt
 from motion_tokenizer.editing import Repeat, Swap
 from motion_tokenizer.tokenizer import MotionTokenizer
@@ -224,7 +227,9 @@ def test_every_chosen_emotion_makes_a_clip() -> None:
     session = session_of(app)
     button(app, "Make")
     made = session.scratch["felt"]
-    assert [each.title for each in made] == ["neutral 1 (0)", "happy 3 (0)", "sad 3 (0)", "surprised 3 (0)"]
+    assert [each.title for each in made] == [
+        f"{feeling} (seed 0)" for feeling in ("neutral 1", "happy 3", "sad 3", "surprised 3")
+    ]
     assert all(len(each.motion) == 50 and each.motion.t0 == 0 for each in made)
 
 
@@ -276,7 +281,7 @@ def test_an_exported_video_names_its_sources_and_sounds_like_its_clip(portrait: 
     motion = replace(tiny.motion(12, 0, networks.tokenizer().encoder_id), source="clip.mp4", source_sha256="ab" * 32)
     take = replace(from_motion("a", "clip.mp4", motion, networks.tokenizer()), sound=tmp_path / "voice.wav")
     shown = shown_motion(replace(take, motion=None), networks.tokenizer())  # as after an edit
-    made_from = jobs.sources_of(session, shown, mine)
+    made_from = jobs.sources_of(session, shown, mine, take.origin)
     pictures, video = networks.pictures(mine), session.new_file(".mp4")
     draw_video(networks.pipeline(), pictures, shown, server.settings(), video, lambda _: None, made_from, take.sound)
     found = read_credentials(video, b"")
@@ -285,6 +290,48 @@ def test_an_exported_video_names_its_sources_and_sounds_like_its_clip(portrait: 
     assert hashes == {"portrait": ("me.png", sha256_of(portrait)), "driving": ("clip.mp4", "ab" * 32)}
     samples, rate = read_audio(video, 16000)
     assert len(samples) / rate == pytest.approx(12 / 25, abs=0.06) and np.abs(samples).max() > 0.5
+
+
+def test_what_follows_a_clip_has_its_sound_and_its_source_as_far_as_they_go(portrait: Path, tmp_path: Path) -> None:
+    session = Session(tmp_path / "session")
+    session.folder.mkdir()
+    write_wav(tmp_path / "voice.wav", np.sin(np.arange(32000) / 9).astype(np.float32), 16000)
+    motion = replace(tiny.motion(24, 0, networks.tokenizer().encoder_id), source="clip.mp4", source_sha256="ab" * 32)
+    take = replace(from_motion("a", "clip.mp4", motion, networks.tokenizer()), sound=tmp_path / "voice.wav")
+    (made,) = continued(take, 12, 0.5, Sampling(), Condition(), 1, portrait, lambda _: None)
+    keep(session, made.title, made.motion, portrait, made.origin)
+    assert session.take is not None and session.take.length == 24
+    shown, origin, video = (
+        shown_motion(session.take, networks.tokenizer()),
+        session.take.origin,
+        session.new_file(".mp4"),
+    )
+    made_from = jobs.sources_of(session, shown, portrait, origin)
+    assert [(source.role, source.name, source.sha256) for source in made_from[1:]] == [
+        ("driving", "clip.mp4", "ab" * 32)
+    ]
+    pictures, setting = networks.pictures(portrait), server.settings()
+    draw_video(
+        networks.pipeline(), pictures, shown, setting, video, lambda _: None, (), origin.sound, origin.sound_until
+    )
+    samples, rate = read_audio(video, 16000)
+    assert len(samples) / rate == pytest.approx(12 / 25, abs=0.06)
+
+
+def test_what_leads_through_frames_names_their_files(portrait: Path, tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    motion = replace(tiny.motion(12, 0, networks.tokenizer().encoder_id), source_sha256="ab" * 32)
+    take = from_motion("a", "clip.mp4", motion, networks.tokenizer())
+    keys = [key_of_take(session, take, 0), key_of_take(session, take, 8)]
+    keys.append(key_of_picture(session, "face.png", portrait.read_bytes()))
+    for chosen, files in ((keys, ["ab" * 32, sha256_of(portrait)]), (keys[:2], ["ab" * 32])):
+        way = ways_through(chosen, 0.4, "smooth", loop=False)["linear"]
+        keep(session, "A way", way, portrait, Origin(keys=files_of(chosen)))
+        assert session.take is not None
+        shown = shown_motion(session.take, networks.tokenizer())
+        named = jobs.sources_of(session, shown, portrait, session.take.origin)
+        assert [(source.role, source.sha256) for source in named[1:]] == [("key", file) for file in files]
+    assert [source.name for source in files_of(keys)] == ["clip.mp4", "face.png"]
 
 
 def _written(session: Session, data: bytes) -> Path:
