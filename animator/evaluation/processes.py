@@ -6,15 +6,17 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.context import SpawnContext
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from animator.errors import XNeMoError
+from animator.extraction.worker import deaf_to_interrupts
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
@@ -32,7 +34,7 @@ def processes(
         XNeMoError: a process died.
     """
     before = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(workers, context, _begin, (prepare, arguments))
+    executor = _Pool(workers, context, _begin, (prepare, arguments))
     try:
         yield executor
     except BaseException as error:
@@ -50,6 +52,14 @@ def ending(work: Callable[..., Result]) -> Callable[..., Result]:
     return partial(_work, work)
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes do not hear Ctrl-C: they start when work is submitted."""
+
+    def submit(self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
+        with deaf_to_interrupts():
+            return super().submit(fn, *args, **kwargs)
+
+
 _ended = False
 
 
@@ -65,7 +75,7 @@ def _work(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, which ends its processes itself."""
+    """Leave Ctrl-C to the parent, which ends its processes itself (where no signal can be blocked, from here on)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As an exception, so that a file that is half written is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

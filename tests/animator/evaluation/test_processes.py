@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -46,3 +48,17 @@ def test_interrupted_work_ends_at_once_and_cleans_up(tmp_path: Path, capfd: pyte
 def test_a_process_that_dies_is_one_clear_line() -> None:
     with pytest.raises(XNeMoError, match="process died.*workers=1"), processes(1, SPAWN) as pool:
         pool.submit(ending(die), 0).result()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_process_that_still_imports_does_not_answer_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
+    before = set(multiprocessing.active_children())
+    with processes(1, SPAWN) as pool:
+        known = pool.submit(ending(os.getpid))
+        (child,) = set(multiprocessing.active_children()) - before
+        while not known.done():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGINT)
+            time.sleep(0.02)
+        assert known.result() == child.pid
+    assert capfd.readouterr().err == ""
