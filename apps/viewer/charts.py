@@ -14,7 +14,7 @@ from apps.viewer.theme import ACCENT, SERIES
 
 GREY = 7  # number of the colour that stands for nothing in particular
 GREY_NAMES = (UNLABELLED, "other clips")
-HEAT = ("#f3d7bd", "#d9730d", "#6b2f00")  # from little to much
+HEAT = ("rgba(217, 115, 13, 0.18)", "rgba(217, 115, 13, 1)")  # from little to much, on light and on dark ground
 LEGEND = 12  # names that a legend has room for
 
 # How often a code is used, in classes that double: first, last, label.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from animator.provenance.statement import Source
 
 POLL = 0.7  # seconds
+_TOLD = "queued renders"
 ICONS = {
     "waiting": ":material/hourglass_empty:",
     "drawing": ":material/brush:",
@@ -105,9 +106,13 @@ def in_words(job: Job) -> str:
     return job.error if job.state == "failed" else "cancelled"
 
 
-def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str, origin: Origin) -> None:
-    """A button that puts a full render into the queue."""
-    st.button(
+def render_button(session: Session, title: str, motion: MotionClip, portrait: Path, key: str, origin: Origin) -> bool:
+    """A button that puts a full render into the queue.
+
+    Returns:
+        Whether it was pressed just now. A fragment then has to run the whole page, as only that shows the progress.
+    """
+    return st.button(
         "Render",
         key=key,
         icon=":material/movie:",
@@ -124,11 +129,14 @@ def _submit(session: Session, title: str, motion: MotionClip, portrait: Path, or
     except XNeMoError as error:
         session.notices.append(str(error))
     else:
-        st.toast(f"{title}: in the queue", icon=":material/movie:")
+        session.scratch.setdefault(_TOLD, []).append(title)
 
 
 def progress_panel() -> None:
     """What is drawn now, with a way to stop it; nothing where nothing is drawn. It looks again by itself."""
+    # Not where it is asked for: what a fragment's callback tells takes the place of the page's style.
+    for title in current().scratch.pop(_TOLD, []):
+        st.toast(f"{title}: in the queue", icon=":material/movie:")
     running = [job for job in jobs() if job.running]
     if running:
         st.fragment(_progress, run_every=POLL)()

@@ -15,7 +15,7 @@ LIGHT = {
     "linkColor": "#a65200",
 }
 DARK = {
-    "primaryColor": "#f0903a",
+    "primaryColor": ACCENT,
     "backgroundColor": "#17171a",
     "secondaryBackgroundColor": "#212126",
     "textColor": "#e7e6e3",

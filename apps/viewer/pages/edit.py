@@ -191,7 +191,8 @@ def _repeat(session: Session, take: Take, table: EditTable, clip: int, start: in
 
 
 def _swap(session: Session, take: Take, table: EditTable, clip: int, start: int, stop: int) -> None:
-    other = choose_take(session, "With the take", "swap-take")
+    others = (key for key in session.takes if key != take.key)
+    other = choose_take(session, "With the take", "swap-take", next(others, take.key))
     most = len(other) - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.number_input("From its token", 0, most, 0, key=f"swap-first-{other.key}")
@@ -276,7 +277,8 @@ def _pictures(session: Session, take: Take, table: EditTable, clip: int) -> None
         with after:
             st.image(now, width="stretch", caption=f"frame {session.cursor} now")
     with st.container(horizontal=True):
-        render_button(session, take.name, motion, portrait, "render-edit", take.origin)
+        if render_button(session, take.name, motion, portrait, "render-edit", take.origin):
+            st.rerun()
         if st.button("Play", icon=":material/play_arrow:", help="A quick look at what is around the cursor"):
             around = round(AROUND * motion.fps)
             part = motion[max(0, session.cursor - around) : session.cursor + around]

@@ -47,8 +47,11 @@ def _examples(session: Session) -> None:
 
 def _open(session: Session, example: Example) -> None:
     with errors_in_words():
-        with st.spinner("Opening …"):
-            session.add(open_example(example))
+        if example.key in session.takes:  # it may have been edited
+            session.select(example.key)
+        else:
+            with st.spinner("Opening …"):
+                session.add(open_example(example))
         go_to("timeline")
 
 
