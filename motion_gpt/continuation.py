@@ -134,7 +134,7 @@ class Continuation:
         latents, boxes = self._stream.push_tokens(tokens)
         frames = to_features(latents, boxes)
         if self._detail is not None:
-            frames = frames + self._detail.draw(len(frames))
+            frames = self._detail.add(frames)
         frames = self._join(frames)
         return frames if self._rate is None else self._rate(frames)
 
@@ -152,8 +152,9 @@ def begin_continuation(
     detail = None
     if settings.detail and settings.temperature and decoder.detail.components:
         random = item_generator(item.seed, item.candidate, DETAIL)
-        before = prefix.driving[-len(prefix.decoded) :] - prefix.decoded if len(prefix.tokens) else None
-        detail = decoder.detail.stream(before, random, settings.detail)
+        driving = prefix.driving[-len(prefix.decoded) :] if len(prefix.tokens) else None
+        decoded = prefix.decoded if len(prefix.tokens) else None
+        detail = decoder.detail.stream(driving, decoded, random, settings.detail)
     return Continuation(tokenizer, prefix, seam, fps, detail)
 
 

@@ -40,9 +40,9 @@ class Sampling:
         minimum=0,
     )
     detail: float = key(
-        0.7,
-        "fine motion, quicker than a token, drawn on top of what tokens decode to: 1 as much as tokens leave out "
-        "of real clips; 0: none, as with temperature=0",
+        0.8,
+        "fine motion, quicker than a token, drawn on top of what tokens decode to: 1 as much as the driving has and "
+        "its tokens have not; 0: none, as with temperature=0",
         minimum=0,
         maximum=2,
     )

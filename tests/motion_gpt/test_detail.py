@@ -45,7 +45,7 @@ def lag(motion: Tensor) -> Tensor:
 
 def test_what_is_drawn_is_like_what_was_fitted(detail: MotionDetail) -> None:
     real = fine_motion(4000, 9)
-    drawn = detail.stream(None, item_generator(1), 1.0).draw(4000)
+    drawn = detail.stream(None, None, item_generator(1), 1.0).draw(4000)
     assert float(drawn.square().sum() / real.square().sum()) == pytest.approx(1, abs=0.15)
     assert float(lag(drawn)) == pytest.approx(float(lag(real)), abs=0.05)
     # and in the same directions
@@ -54,16 +54,17 @@ def test_what_is_drawn_is_like_what_was_fitted(detail: MotionDetail) -> None:
 
 
 def test_bits_do_not_depend_on_the_pieces(detail: MotionDetail) -> None:
-    whole = detail.stream(None, item_generator(3), 0.7).draw(25)
-    stream = detail.stream(None, item_generator(3), 0.7)
+    whole = detail.stream(None, None, item_generator(3), 0.7).draw(25)
+    stream = detail.stream(None, None, item_generator(3), 0.7)
     assert torch.equal(torch.cat([stream.draw(n) for n in (0, 4, 1, 20)]), whole)
-    assert not torch.equal(detail.stream(None, item_generator(4), 0.7).draw(25), whole)
+    assert not torch.equal(detail.stream(None, None, item_generator(4), 0.7).draw(25), whole)
 
 
 def test_it_goes_on_from_what_was_left_out_and_fades_without_noise(detail: MotionDetail) -> None:
-    before = fine_motion(50, 5)[-2:]
-    stream = detail.stream(before, item_generator(0), 0.0)
-    torch.testing.assert_close(stream.before, before, atol=2e-2, rtol=0)
+    left_out = fine_motion(2000, 5)
+    before = left_out[-2:]
+    stream = detail.stream(2 * left_out, left_out, item_generator(0), 0.0)
+    torch.testing.assert_close(stream.before, before, atol=5e-2, rtol=0)
     drawn = stream.draw(100)
     # The recursion that made the two frames says what follows them.
     axes = torch.linalg.qr(torch.randn(FEATURES, K, generator=torch.Generator().manual_seed(0)).double()).Q
@@ -80,14 +81,55 @@ def test_what_a_clip_always_leaves_out_is_held() -> None:
     detail.fit(clips)
     # Such a mean is known after few frames, and nothing is known where no clip differs from another.
     assert 0 < float(detail.doubt[0]) < 10
-    drawn = detail.stream(clips[0][:200], item_generator(0), 1.0).draw(2000)
+    drawn = detail.stream(clips[0][:200], torch.zeros(200, FEATURES), item_generator(0), 1.0).draw(2000)
     torch.testing.assert_close(drawn.mean(dim=0), own, atol=0.3, rtol=0)
     quiet = MotionDetail(K)
     quiet.fit([fine_motion(400, seed) for seed in range(6)])
     assert float(quiet.doubt[0]) > 100
 
 
+def quickness(motion: Tensor) -> float:
+    return float(motion.diff(dim=0).square().mean())
+
+
+@pytest.mark.parametrize("size", [0.2, 3.0])
+def test_with_the_decoded_motion_it_is_as_quick_as_the_driving(detail: MotionDetail, size: float) -> None:
+    decoded, left_out = fine_motion(200, 6), size * fine_motion(200, 7)
+    driving = decoded + left_out
+    drawn = detail.stream(driving, decoded, item_generator(0), 1.0).draw(2000)
+    assert quickness(drawn) == pytest.approx(quickness(driving) - quickness(decoded), rel=0.25)
+
+
+def test_nothing_is_drawn_where_decoded_motion_is_quicker_than_the_driving(detail: MotionDetail) -> None:
+    decoded = fine_motion(200, 6)
+    drawn = detail.stream(0.1 * decoded, decoded, item_generator(0), 1.0).draw(500)
+    assert quickness(drawn[100:]) < 1e-3 * quickness(decoded)
+
+
+def test_what_goes_on_from_a_still_driving_is_still(detail: MotionDetail) -> None:
+    decoded, following = fine_motion(200, 6), fine_motion(300, 8)
+    still = 0.1 * decoded
+    still[50:55] += 0.1  # a blink
+    after = detail.stream(still, decoded, item_generator(0), 1.0).add(following)
+    assert quickness(after[:20]) < 0.2 * quickness(following[:20])
+    assert quickness(after[250:]) > 0.5 * quickness(following[250:]), "stillness is forgotten"
+    lively = detail.stream(2 * decoded, decoded, item_generator(0), 1.0)
+    drawn = detail.stream(2 * decoded, decoded, item_generator(0), 1.0).draw(300)
+    torch.testing.assert_close(lively.add(following), following + drawn)
+
+
+def test_the_liveliest_clips_do_not_say_how_others_tremble() -> None:
+    alone, beside = MotionDetail(K), MotionDetail(K)
+    clips = [fine_motion(400, seed) for seed in range(5)]
+    alone.fit(clips)
+    beside.fit([*clips[:4], 10 * clips[4]])
+    assert float(beside.pace.sum() * beside.scale.square().mean()) == pytest.approx(
+        float(alone.pace.sum() * alone.scale.square().mean()), rel=0.3
+    )
+
+
 def test_fresh_it_is_nothing() -> None:
     fresh = MotionDetail(K)
-    assert float(fresh.stream(torch.ones(2, FEATURES), item_generator(0), 1.0).draw(5).abs().max()) < 1e-6
+    ones, nothing = torch.ones(2, FEATURES), torch.zeros(2, FEATURES)
+    assert float(fresh.stream(ones, nothing, item_generator(0), 1.0).draw(5).abs().max()) < 1e-6
     assert not list(MotionDetail(0).state_dict())
