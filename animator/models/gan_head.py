@@ -153,6 +153,21 @@ class SynthesisBlock(nn.Module):
         x = F.leaky_relu(self.conv1(x, style), 0.2) * math.sqrt(2)
         return F.leaky_relu(self.conv2(x, style), 0.2) * math.sqrt(2)
 
+    def adds_nothing(self) -> bool:
+        """Whether its heads are still as they are made where it has grown: zero, whatever the picture."""
+        heads: list[Tensor] = [self.to_rgb.weight, self.to_rgb.bias]
+        if self.to_flow is not None and self.to_mask is not None:
+            heads += [self.to_flow.strength.weight, *self.to_mask.parameters()]
+        return not any(bool(parameter.any()) for parameter in heads)
+
+
+def _trained(blocks: list[SynthesisBlock]) -> int:
+    """How many blocks it takes to draw: finer ones that are still at their start, and add nothing, are not computed."""
+    count = len(blocks)
+    while count > 1 and blocks[count - 1].adds_nothing():
+        count -= 1
+    return count
+
 
 def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
@@ -203,13 +218,18 @@ class Generator(nn.Module):
         mask: Tensor | None = None  # logits
         if self.constant is not None:
             x = self.constant.expand(len(style), -1, -1, -1)
-        for level, block in enumerate(cast(list[SynthesisBlock], list(self.blocks)[:levels])):
+        blocks = cast(list[SynthesisBlock], list(self.blocks)[:levels])
+        computed = len(blocks) if torch.is_grad_enabled() else _trained(blocks)
+        for level, block in enumerate(blocks):
             side = self.base * 2**level
             if level:
                 assert x is not None and rgb is not None
-                x, rgb = _upsample(x), _upsample(rgb)
+                rgb = _upsample(rgb)
                 learnt = None if learnt is None else _upsample(learnt)
                 mask = None if mask is None else _upsample(mask)
+                if level >= computed:
+                    continue
+                x = _upsample(x)
             if self.constant is None:
                 x = self._with_reference(x, appearance, side, rts, learnt)
             assert x is not None

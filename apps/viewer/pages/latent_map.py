@@ -79,8 +79,8 @@ def _map(survey: Survey) -> None:
         portrait = session.portrait or take.portrait or networks.default_portrait()
         rows += take_rows(take, places[count : count + len(each)], each, pictures_of(take, each, portrait))
         count += len(each)
-    event = st.altair_chart(
-        map_chart(rows, colour, titles, colour != "time"),
+    event = st.vega_lite_chart(
+        spec=map_chart(rows, colour, titles, colour != "time"),
         width="stretch",
         on_select="rerun",
         selection_mode="point",

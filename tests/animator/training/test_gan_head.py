@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from animator.builders import animator_config
 from animator.models.flow import similarity_flow, warp
-from animator.models.gan_head import GanHead, ModulatedConv
+from animator.models.gan_head import GanHead, ModulatedConv, SynthesisBlock
 from tests.animator.tiny import shake
 
 BOXES = torch.tensor([[0.1, -0.1, 0.9], [0.0, 0.0, 1.0]])
@@ -57,6 +57,24 @@ def test_growing_changes_nothing_at_the_start(head: GanHead, inputs: tuple[Tenso
         assert coarse.flow is not None and coarse.flow.shape[-1] == 8 * 2 ** (levels - 1)
         # What is left is enlarging in one step instead of several; a level that paints would make ten times as much.
         assert (coarse.image - full.image).abs().mean() < 0.003
+
+
+def test_levels_that_add_nothing_are_not_computed_where_nothing_learns(inputs: tuple[Tensor, ...]) -> None:
+    head = build(warping=True)
+    *coarse, finest = [block for block in head.generator.blocks if isinstance(block, SynthesisBlock)]
+    for block in coarse:
+        shake(block)
+    computed: list[bool] = []
+    finest.conv1.register_forward_hook(lambda *_: computed.append(torch.is_grad_enabled()))
+    learning = head(*inputs)
+    with torch.no_grad():
+        drawn = head(*inputs)
+        assert computed == [True]
+        assert drawn.flow is not None and learning.flow is not None
+        assert torch.equal(drawn.image, learning.image) and torch.equal(drawn.flow, learning.flow)
+        finest.to_rgb.bias.fill_(0.1)
+        head(*inputs)
+    assert computed == [True, False]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pytest
 
@@ -157,7 +158,7 @@ def test_survey_counts_each_clip_once_and_comes_back_whole(
     rows = sample_rows(again, again.sample.places[:, :2])
     assert {row["emotion"] for row in rows} == {"happy", UNLABELLED}
     assert len({row["identity"] for row in rows}) == PEOPLE
-    map_chart(rows, "identity", ("a", "b"), categories=True).to_dict()
+    alt.Chart.from_dict(map_chart(rows, "identity", ("a", "b"), categories=True))  # which looks at all of it
 
 
 def test_damaged_survey_is_an_error_that_names_it(tmp_path: Path) -> None:
