@@ -25,6 +25,11 @@ def chip(code: int) -> str:
     return f'<span class="code" style="background:{networks.colours()[code]}">{code}</span>'
 
 
+def shared(code: int, share: float) -> str:
+    """A code on its colour and its share, for `text`; a line does not end between them."""
+    return f'<span style="white-space:nowrap">{chip(code)} {share:.0%}</span>'
+
+
 def text(markdown: str, help: str | None = None) -> None:
     """A line of our own making, in which codes may stand on their colours (`chip`); never of others' words."""
     st.markdown(markdown, unsafe_allow_html=True, help=help)

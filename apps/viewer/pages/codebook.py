@@ -9,7 +9,7 @@ from apps.viewer.charts import mix_chart, transition_chart, usage_chart
 from apps.viewer.code_statistics import CodeStatistics
 from apps.viewer.codes import ORDERS, gallery_codes, picture_of, places_of, statistics_of
 from apps.viewer.gallery import show_gallery
-from apps.viewer.parts import chip, errors_in_words, go_to, headline, text
+from apps.viewer.parts import chip, errors_in_words, go_to, headline, shared, text
 from apps.viewer.session import Session, current
 from apps.viewer.surveys import choose_survey
 from apps.viewer.takes import token_frames
@@ -125,9 +125,7 @@ def _one(session: Session, statistics: CodeStatistics, code: int) -> None:
     text("Nearest " + " ".join(chip(int(other)) for other in near), help="In the codebook, by distance.")
     following = statistics.successors(code, FOLLOWING)
     if following:
-        text(
-            "Then " + " ".join(f"{chip(other)}&nbsp;{share:.0%}" for other, share in following), help="What follows it."
-        )
+        text("Then " + " ".join(shared(other, share) for other, share in following), help="What follows it.")
     mix = statistics.mix(code)
     if mix:
         st.markdown(

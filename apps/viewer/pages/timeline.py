@@ -6,7 +6,7 @@ import streamlit as st
 
 from apps.viewer import networks
 from apps.viewer.analysis import Analysis, analyse
-from apps.viewer.parts import chip, errors_in_words, headline, need_take, text
+from apps.viewer.parts import chip, errors_in_words, headline, need_take, shared, text
 from apps.viewer.session import Session, current
 from apps.viewer.stills import portrait_of
 from apps.viewer.surveys import packaged_survey
@@ -67,7 +67,7 @@ def _token(take: Take, analysis: Analysis, token: int) -> None:
         words.append(f"used {times} in the training clips")
     st.caption(" · ".join(words))
     expected = zip(analysis.expected[token], analysis.probabilities[token], strict=True)
-    chips = " ".join(f"{chip(int(other))}&nbsp;{share:.0%}" for other, share in expected)
+    chips = " ".join(shared(int(other), share) for other, share in expected)
     text(f"The generator expected {chips}")
     near = " ".join(chip(int(other)) for other in tokenizer.nearest(code, 5))
     text(f"Nearest codes {near}", help="The codes that lie nearest to this one in the codebook.")
