@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from animator.config import RuntimeConfig
 from animator.config_loader import key, register_root
+from animator.provenance.config import MarksConfig
 from animator.sampler import SamplerConfig
 
 
@@ -47,6 +48,7 @@ class ReenactmentConfig(MeasureConfig):
         True, "measure copying the reference, copying the driver and pasting the driving face as well"
     )
     videos: bool = key(True, "write portrait, driver and result side by side for every clip")
+    marks: MarksConfig = key(MarksConfig, "marks of these videos")
     resamples: int = key(1000, "bootstrap samples behind the 95 % intervals", minimum=100)
 
 

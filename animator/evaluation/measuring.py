@@ -50,6 +50,7 @@ from animator.evaluation.sources import Item
 from animator.face import FaceDetector
 from animator.files import sha256_of
 from animator.pipeline import XNeMoPipeline
+from animator.provenance.marks import Marks, identity_of
 from animator.visuals import Row, contact_sheet
 
 SHEET_FRAMES = 8  # frames of a clip on its contact sheet
@@ -136,6 +137,8 @@ class Measurer:
     """Pipeline and networks of one process; a context manager."""
 
     def __init__(self, plan: Plan) -> None:
+        if plan.config.videos:
+            identity_of(plan.config.marks)  # a certificate that cannot be used is found out before any work
         self._plan = plan
         self._stack = ExitStack()
         self._pipeline = load_pipeline(plan.config)
@@ -188,12 +191,20 @@ class Measurer:
         if self._plan.config.videos and method.kind in ("weights", "results"):
             video = self._plan.folder / f"{stem}.mp4"
         frames = self._frames(case, method, driver, subject)
-        measured = measure(driver, subject, frames, self._observer, case.portrait is None, video)
+        measured = measure(
+            driver, subject, frames, self._observer, case.portrait is None, video, self._marks(case, method)
+        )
         portrait = None if case.portrait is None else case.portrait.name
         note = "" if case.portrait is None else case.portrait.note
         record = make_record(driver, measured, case.experiment, portrait, note, method.name, stem)
         save_record(self._plan.folder, record, _sheet(driver, subject, measured), (measured.runs, driver.runs))
         return record
+
+    def _marks(self, case: Case, method: Method) -> Marks:
+        portrait = None if case.portrait is None else case.portrait.path
+        parts = {"portrait": portrait, "driving": case.clip.path, "result": _result_path(case, method)}
+        sources = tuple((role, path) for role, path in parts.items() if path is not None)
+        return Marks("evaluate", sources, self._plan.config.marks)
 
     def _frames(self, case: Case, method: Method, driver: Driver, subject: Subject) -> Iterable[Frames]:
         if method.kind == "weights":

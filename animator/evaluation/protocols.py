@@ -29,6 +29,7 @@ from animator.face import FaceDetector, crop_face
 from animator.face_crop import CROP_SCALE
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
+from animator.provenance.marks import Marks
 from animator.video import VideoReader, VideoWriter
 
 SAMPLES = 16  # frames of a clip that are kept for contact sheets and looked at for identity
@@ -224,6 +225,7 @@ def measure(
     observer: Observer,
     own: bool,
     video: Path | None = None,
+    marks: Marks | None = None,
 ) -> Measured:
     """Measure a result.
 
@@ -234,13 +236,14 @@ def measure(
         observer: the networks.
         own: self-reenactment: the driver's frames are what the result should be.
         video: where to write portrait, driver and result side by side; None for nowhere.
+        marks: of this video, which is not what is measured.
     Raises:
         ValueError: the result has fewer or more frames than the driver.
     """
     watch = _Watch(observer, driver.sampled)
     errors: list[PictureErrors] = []
     with ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(video, driver.motion.fps, crf=23)) if video else None
+        writer = stack.enter_context(VideoWriter(video, driver.motion.fps, crf=23, marks=marks)) if video else None
         drawn = (at_measured_size(batch) for batch in _batches(frames))
         true = _batches(driver_frames(driver.path, len(driver)))
         for number, (ours, theirs) in enumerate(zip(drawn, true, strict=True)):

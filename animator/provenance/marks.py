@@ -59,7 +59,7 @@ class Marker:
         hashes = [source.sha256 for source in self._statement.sources]
         self._identifier = identifier_of(marks.action, program_version(), *hashes) if config.pixels else None
         self._pixels = None if self._identifier is None else PixelMarker(self._identifier)
-        self._identity = _identity(config) if config.credentials else None
+        self._identity = identity_of(config)
         left_out = [name for name in ("credentials", "pixels") if not getattr(config, name)]
         if left_out:
             log.warning("%s: written without %s", path, " and ".join(f"marks.{name}" for name in left_out))
@@ -95,7 +95,14 @@ def _source(given: tuple[str, str | Path] | Source) -> Source:
     return given if isinstance(given, Source) else Source.of(*given)
 
 
-def _identity(config: MarksConfig) -> Identity:
+def identity_of(config: MarksConfig) -> Identity | None:
+    """What the settings sign with; None where nothing is to be signed.
+
+    Raises:
+        XNeMoError: the certificate cannot be used.
+    """
+    if not config.credentials:
+        return None
     if (config.certificate is None) != (config.private_key is None):
         raise XNeMoError("marks.certificate and marks.private_key go together; give both, or none")
     if config.certificate is None or config.private_key is None:

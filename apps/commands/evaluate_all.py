@@ -104,7 +104,10 @@ def _command(
     verb = importlib.import_module(f"apps.commands.evaluate_{name}").VERB
     options = argparse.Namespace(output=str(folder / name), limit=None if limit is None else str(limit))
     kept = context.kept
-    result = verb.run([str(dataset.get())], load_config(verb.config, settings), options, context)
+    own = load_config(verb.config, settings)
+    if name == "generation":
+        own.marks = config.marks
+    result = verb.run([str(dataset.get())], own, options, context)
     context.kept = kept
     return {"own_report": f"{name}/"} | result["report"]
 

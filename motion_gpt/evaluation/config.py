@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from animator.config import RuntimeConfig
 from animator.config_loader import key, register_root
+from animator.provenance.config import MarksConfig
 from motion_gpt.seam import SeamSettings
 from motion_gpt.settings import Sampling
 
@@ -56,6 +57,7 @@ class EvaluateGenerationConfig(RuntimeConfig):
     seam: SeamSettings = key(SeamSettings, "how a continuation is joined to its prefix")
     emotion: EmotionTestConfig = key(EmotionTestConfig, "emotions")
     examples: ExampleConfig = key(ExampleConfig, "examples")
+    marks: MarksConfig = key(MarksConfig, "marks of their videos")
 
 
 def register() -> None:

@@ -17,6 +17,7 @@ from animator.builders import load_pipeline
 from animator.errors import XNeMoError
 from animator.pipeline import XNeMoPipeline
 from animator.portrait import PortraitPictures, portrait_pictures
+from animator.provenance.marks import Marks, identity_of
 from animator.video import VideoWriter
 from animator.visuals import Row, contact_sheet, side_by_side
 from motion_gpt.evaluation.cases import as_clip, evenly
@@ -54,14 +55,17 @@ class Stage:
 
     pipeline: XNeMoPipeline
     pictures: PortraitPictures
+    marks: Marks
 
     @staticmethod
     def set_up(config: EvaluateGenerationConfig, portrait: str, encoder_id: str) -> Stage:
         """Load the animator and read the portrait.
 
         Raises:
-            XNeMoError: weights without a GAN head, or of another encoder than the motion's; no face in the portrait.
+            XNeMoError: weights without a GAN head, or of another encoder than the motion's; no face in the portrait;
+                a certificate for the marks that cannot be used.
         """
+        identity_of(config.marks)
         pipeline = load_pipeline(config)
         pipeline.set_progress_bar_config(disable=True)
         if pipeline.gan_head is None:
@@ -75,7 +79,11 @@ class Stage:
             )
         side = pipeline.config.image_size
         face = pipeline.motion_encoder.config.image_size
-        return Stage(pipeline, portrait_pictures(portrait, (side, side), face))
+        return Stage(
+            pipeline,
+            portrait_pictures(portrait, (side, side), face),
+            Marks("evaluate", (("portrait", portrait),), config.marks),
+        )
 
     def draw(self, features: Tensor, fps: float) -> Frames:
         """Pictures of motion features (T, 515), (T, side, side, 3)."""
@@ -129,7 +137,7 @@ def _video(stage: Stage, prefix: Tensor, parts: dict[str, Tensor], fps: float) -
     drawn = {name: np.concatenate([given, stage.draw(frames, fps)]) for name, frames in parts.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "example.mp4"
-        with VideoWriter(path, fps, crf=26) as writer:
+        with VideoWriter(path, fps, crf=26, marks=stage.marks) as writer:
             for number in range(len(next(iter(drawn.values())))):
                 mark = "given" if number < len(given) else ""
                 tiles = [(f"{name} {mark}".strip(), frames[number]) for name, frames in drawn.items()]

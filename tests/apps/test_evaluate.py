@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from animator.image import read_image, write_image
+from animator.provenance.verify import verify
 from apps.evaluation import summary
 from tests.animator.media import clip_frames, make_video
 from tests.apps.conftest import Outcome
@@ -92,6 +93,11 @@ def test_cross_counts_pairs_names_stand_ins_and_shows_everything(xnemo: Callable
 
     page = Path("here/report.html").read_text()
     assert page.count("data:video/mp4;base64,") == 2 and page.count("data:image/jpeg;base64,") == 2
+    for video in Path("here/records").glob("*.mp4"):
+        marks = verify(video)
+        assert marks.statement is not None and marks.xmp and marks.credentials is not None
+        assert marks.credentials.action == "evaluate"
+        assert [source["role"] for source in marks.credentials.sources] == ["portrait", "driving"]
     assert "<svg" in page and "copy the driver" in page and not re.search(r'src="(?!data:)', page)
     for link in re.findall(r'href="([^"]+)"', page):
         assert Path("here", link).is_file()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from animator.builders import animator_config, build_pipeline
 from animator.config_loader import load_config
+from animator.provenance.verify import verify
 from apps.cli import main
 from motion_gpt.decoder import Decoder
 from motion_gpt.evaluation.emotion import generate_asked
@@ -106,7 +109,12 @@ def test_the_report_compares_the_generator_with_real_motion_and_every_baseline(
     assert sum(map(sum, emotion["methods"]["generator"]["confusion"])) == 7
     page = Path(result["files"]["report.html"]).read_text()
     assert page.count("data:image/jpeg") == 2 and page.count("data:video/mp4") == 1
-    assert "http" not in page.replace("http-equiv", "")
+    (coded,) = re.findall(r'data:video/mp4;base64,([^"]+)', page)
+    example = Path(result["files"]["report.html"]).with_name("example.mp4")
+    example.write_bytes(base64.b64decode(coded))
+    marks = verify(example)
+    assert marks.statement is not None and marks.credentials is not None and marks.credentials.action == "evaluate"
+    assert "http" not in re.sub(r'base64,[^"]+', "", page).replace("http-equiv", "")
     assert "| generator |" in Path(result["files"]["report.md"]).read_text()
 
 
