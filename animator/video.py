@@ -46,6 +46,8 @@ __all__ = ["VideoInfo", "VideoReader", "VideoWriter", "read_audio", "resample_in
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 2**20  # pictures in one chunk; 32 frames of 1080p are 199 MB
+# decord decodes ahead of slow readers without end, so that a whole clip may come to lie in memory: this much may.
+AHEAD_BYTES = 128 * 2**20
 SEEK_MARGIN = 32  # pictures; more than any codec reorders, so that what is asked for lies behind a whole key frame
 
 # libx264's macroblock tree gives small pictures other bytes now and then, whatever the threads: at 64 x 64 in up to
@@ -61,8 +63,9 @@ class VideoReader:
     whole file once to count and time the pictures that are really there.
 
     decord reads files forward where it shows the very pictures that PyAV does; PyAV reads the rest (turned, stretched,
-    variable-rate, damaged files, those decord cannot open, and everything where decord is not installed). Jumps are
-    PyAV's too: decord's seeking breaks pictures after an open group of pictures (measured: 78 of 255 levels off).
+    variable-rate, damaged and long files, those decord cannot open, and everything where decord is not installed).
+    Jumps are PyAV's too: decord's seeking breaks pictures after an open group of pictures (measured: 78 of 255 levels
+    off).
 
     Args:
         path: a local video file.
@@ -76,7 +79,9 @@ class VideoReader:
             raise ValueError(f'backend must be "auto", "decord" or "pyav", not {backend!r}')
         self._path = Path(path)
         self._probe = probe(path)
-        self._decord = None if backend == "pyav" else self._open_decord()
+        size = self.info.frames * self.info.width * self.info.height * 3
+        forward = backend == "decord" or (backend == "auto" and size <= AHEAD_BYTES)
+        self._decord = self._open_decord() if forward else None
         self._cursor = 0  # the picture that decord gives next without seeking
         if backend == "decord" and self._decord is None:
             raise XNeMoError(f"{path}: decord is not installed or cannot read this file; use the pyav backend")

@@ -21,7 +21,7 @@ LOOP = 25  # frames
 WEIGHTS = ("weights=weights", "device=cpu")
 COMMANDS = {
     "animate": ("animate", "portrait.png", "{clip}", "-o", "out.mp4", "--preview", *WEIGHTS),
-    "extract": ("extract", "{clip}", "-o", "out.motion.safetensors", *WEIGHTS),
+    "extract": ("extract", "{clip}", "-o", "out", *WEIGHTS),
     "outpaint": (
         "outpaint", f"clip_{LOOP}.mp4", "--seconds", "{seconds}", "longest={seconds}", "-o", "out.mp4", "renderer=gan",
         "tokenizer_weights=tokenizer", "gpt_weights=gpt", *WEIGHTS,
