@@ -46,7 +46,7 @@ __all__ = ["VideoInfo", "VideoReader", "VideoWriter", "read_audio", "resample_in
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 2**20  # pictures in one chunk; 32 frames of 1080p are 199 MB
-# decord decodes ahead of slow readers without end, so that a whole clip may come to lie in memory: this much may.
+# decord decodes ahead of a slow reader, up to nearly the whole clip (measured), so the clip must fit into this.
 AHEAD_BYTES = 128 * 2**20
 SEEK_MARGIN = 32  # pictures; more than any codec reorders, so that what is asked for lies behind a whole key frame
 
