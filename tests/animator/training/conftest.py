@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from animator.config_loader import load_config
+from animator.training import validation
 from animator.training.config import PrepareConfig
 from animator.training.prepare import prepare_crops
 
 TRAINED, HELD_OUT = "GRID_01_neutral_01", "GRID_05_neutral_01"
+
+
+@pytest.fixture(scope="module")
+def small_validations() -> Iterator[None]:
+    """The validation that every run ends with takes a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PAIRS": 2, "SHOWN": 1, "DDIM_STEPS": 1, "CLIPS": 1}.items():
+            patch.setattr(validation, name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

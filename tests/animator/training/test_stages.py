@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
 from animator.models.reference_net import ReferenceNet
 from animator.pipeline import XNeMoPipeline
-from animator.training import validation
 from animator.training.recipe import train_animator
 from animator.training.stages.stage import image_layers, motion_layers, temporal_layers
 from tests.animator.training.runs import logged, settings, stage_of
@@ -42,12 +40,8 @@ class Chain:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_validations() -> Iterator[None]:
-    """Every run ends with one; here the training is what counts."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"PAIRS": 2, "SHOWN": 1, "DDIM_STEPS": 1, "CLIPS": 1}.items():
-            patch.setattr(validation, name, value)
-        yield
+def _validates_little(small_validations: None) -> None:
+    """Here the training is what counts."""
 
 
 @pytest.fixture(scope="module")

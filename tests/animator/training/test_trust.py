@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from animator.builders import animator_config, build_animator
-from animator.training import validation
 from animator.training.crops import FaceCrops
 from animator.training.loop import CHECKPOINT
 from animator.training.optimisers import build_optimizer
@@ -39,12 +38,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_validations() -> Iterator[None]:
-    """Every run ends with one; here the training is what counts."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"PAIRS": 2, "SHOWN": 1, "DDIM_STEPS": 1, "CLIPS": 1}.items():
-            patch.setattr(validation, name, value)
-        yield
+def _validates_little(small_validations: None) -> None:
+    """Here the training is what counts."""
 
 
 @pytest.fixture(autouse=True)
