@@ -36,8 +36,9 @@ def test_few_tokens_are_told_beside_what_uniform_use_would_give() -> None:
 def test_the_expectation_is_what_draws_give(generator: torch.Generator) -> None:
     draws = [len(torch.randint(256, (300,), generator=generator).unique()) for _ in range(200)]
     assert expected_used(256, 300) == pytest.approx(sum(draws) / 200, rel=0.01)
-    uniform = usage_report([torch.randint(256, (300,), generator=generator)], 256)
-    assert uniform["perplexity"] == pytest.approx(uniform["perplexity_if_uniform"], rel=0.05)
+    uniform = [usage_report([torch.randint(256, (300,), generator=generator)], 256) for _ in range(50)]
+    mean = sum(report["perplexity"] for report in uniform) / len(uniform)
+    assert mean == pytest.approx(uniform[0]["perplexity_if_uniform"], rel=0.02)
 
 
 def test_clips_do_not_run_into_each_other() -> None:
