@@ -82,6 +82,9 @@ class MotionUNetConfig:
     slots_after_upsampling: bool = key(
         False, "a level's last slot on the way up works at the next level's resolution, as in X-Portrait"
     )
+    reference_latents: bool = key(
+        False, "the portrait's latents enter beside the noisy ones, not by attention alone as in the paper"
+    )
 
 
 @dataclass

@@ -26,7 +26,7 @@ from animator.models.motion_unet import MotionUNet
 from animator.pixels import from_uint8
 from animator.video import VideoReader
 
-HINT_CHANNELS = (16, 32, 96, 256)  # of the network that reads a hint: each after the first halves it
+HINT_CHANNELS = (16, 32, 96, 256)  # of the network that reads a hint, at most: each after the first halves it
 PROMPT_TOKENS = 77  # of CLIP's text encoder
 
 
@@ -176,6 +176,7 @@ class PreparedPictures(PreparedControl):
 def build(config: AnimatorConfig) -> ControlNets:
     """Fresh ControlNets for an architecture: the encoder of its denoiser, twice."""
     unet, halvings = config.unet, len(config.vae.block_out_channels) - 1
+    widths = (*HINT_CHANNELS, *[HINT_CHANNELS[-1]] * halvings)[: halvings + 1]
     return ControlNets(
         in_channels=unet.in_channels,
         down_block_types=tuple(name.replace("Motion", "2D") for name in unet.down_block_types),
@@ -184,5 +185,6 @@ def build(config: AnimatorConfig) -> ControlNets:
         norm_num_groups=unet.norm_num_groups,
         cross_attention_dim=unet.cross_attention_dim,
         num_attention_heads=unet.num_attention_heads,
-        hint_channels=tuple(HINT_CHANNELS[min(level, len(HINT_CHANNELS) - 1)] for level in range(halvings + 1)),
+        # No wider than what they are added to: they read whole pictures, and would cost more than all the rest.
+        hint_channels=tuple(min(width, unet.block_out_channels[0]) for width in widths),
     )

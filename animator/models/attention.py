@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -43,9 +43,12 @@ class ReferenceFeatures:
 
     Args:
         layers: path of the transformer block -> features, (B, N, C).
+        latents: what the net was given, (B, channels, h, w), for denoisers that read them as well
+            (`MotionUNet.reference_latents`).
     """
 
     layers: dict[str, Tensor]
+    latents: Tensor
 
     @property
     def portraits(self) -> int:
@@ -54,7 +57,8 @@ class ReferenceFeatures:
 
     def rounded(self, dtype: torch.dtype) -> ReferenceFeatures:
         """Features rounded to `dtype` and brought back, as the release does with float16 whatever it runs in."""
-        return ReferenceFeatures({name: x.to(dtype).to(x.dtype) for name, x in self.layers.items()})
+        layers = {name: x.to(dtype).to(x.dtype) for name, x in self.layers.items()}
+        return replace(self, layers=layers)
 
     def masked(
         self, ratio: float, generator: torch.Generator | Sequence[torch.Generator] | None = None
@@ -62,7 +66,7 @@ class ReferenceFeatures:
         """Reference feature masking (section 3.3): drop a uniformly random share of the tokens of every map.
 
         Each portrait and each layer draws its own tokens. Dropped tokens are left out, so that attention over the
-        rest also gets cheaper.
+        rest also gets cheaper. The latents stay whole: they are no features.
 
         Args:
             ratio: share of tokens dropped, in [0, 1); the paper trains with 0.3.
@@ -84,7 +88,7 @@ class ReferenceFeatures:
                 drawn = torch.rand(batch, tokens, generator=generator)
             order = drawn.argsort(dim=1)[:, :kept]
             kept_layers[name] = x.gather(1, order.to(x.device)[..., None].expand(-1, -1, channels))
-        return ReferenceFeatures(kept_layers)
+        return replace(self, layers=kept_layers)
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,11 @@ class ReferenceKeyValues:
 
     Args:
         layers: path of the transformer block -> keys and values, (B, heads, N, C / heads) each.
+        start: added to the denoiser's first features, (B, C, h, w); None: nothing.
     """
 
     layers: dict[str, tuple[Tensor, Tensor]]
+    start: Tensor | None = None
 
     @property
     def portraits(self) -> int:

@@ -61,6 +61,8 @@ class MotionUNet(UNetMotionModel):
         middle_slot: whether the middle block has a motion slot.
         slots_after_upsampling: a level's last slot on the way up comes after the upsampling, as in X-Portrait, and not
             before it.
+        reference_latents: the portrait's latents enter beside the noisy ones, through a convolution of their own. The
+            paper's denoiser sees the portrait by attention alone, and has to learn to copy before it can move.
     """
 
     _repeated_blocks: ClassVar[list[str]] = ["BasicTransformerBlock"]
@@ -95,6 +97,7 @@ class MotionUNet(UNetMotionModel):
         motion_tokens: int = 32,
         middle_slot: bool = True,
         slots_after_upsampling: bool = False,
+        reference_latents: bool = False,
     ) -> None:
         if motion_control not in ("attention", "additive", "none"):
             raise ValueError(f"motion_control {motion_control!r}: must be 'attention', 'additive' or 'none'")
@@ -128,6 +131,7 @@ class MotionUNet(UNetMotionModel):
         self.set_attn_processor(
             spatial_processors(self.attn_processors, lambda name: ReadReference(name, self.shared), ReadImageToken())
         )
+        self.reference_in = nn.Conv2d(in_channels, block_out_channels[0], 3, padding=1) if reference_latents else None
         # After the processors, which are for the denoiser's own layers.
         self.control: MotionControl | None = None
         if motion_control == "additive":
@@ -159,7 +163,7 @@ class MotionUNet(UNetMotionModel):
             name: project_keys_values(self.get_submodule(name + ATTENTION_SUFFIX), x)  # type: ignore[arg-type]
             for name, x in features.layers.items()
         }
-        return ReferenceKeyValues(layers)
+        return ReferenceKeyValues(layers, None if self.reference_in is None else self.reference_in(features.latents))
 
     def forward(  # type: ignore[override]
         self,
@@ -221,8 +225,12 @@ class MotionUNet(UNetMotionModel):
         images = rearrange(sample, "b c f h w -> (b f) c h w")
         if self.control is not None and tokens is not None:
             residuals = self.control(images, timesteps.repeat_interleave(frames), image_embeds, tokens)
+        start = None if conditions.reference is None else conditions.reference.start
+        if start is not None:
+            rows = (batch - unconditional) * frames
+            start = start.repeat_interleave(rows // len(start), dim=0)
         with self.shared.holding(conditions):
-            x = self._body(images, embedding, image_embeds, frames, deep, residuals)
+            x = self._body(images, embedding, image_embeds, frames, start, deep, residuals)
         return rearrange(x, "(b f) c h w -> b c f h w", b=batch)
 
     def _body(
@@ -231,6 +239,7 @@ class MotionUNet(UNetMotionModel):
         embedding: Tensor,
         image_embeds: Tensor,
         frames: int,
+        start: Tensor | None,
         deep: DeepFeatures | None,
         control: ControlResiduals | None,
     ) -> Tensor:
@@ -244,6 +253,7 @@ class MotionUNet(UNetMotionModel):
         # Sizes that cannot be halved evenly at every level: each level then says how large the next one up is.
         uneven = any(side % 2**self.num_upsamplers for side in x.shape[-2:])
         x = self.conv_in(x)
+        x = x if start is None else add_to_last(x, start)
         skips = [x]
         for block in down:
             x, residuals = block(x, embedding, num_frames=frames, **self._context(block, image_embeds))

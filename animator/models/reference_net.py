@@ -55,9 +55,9 @@ class ReferenceNet(UNet2DConditionModel):
                 encoder.
             timestep: 0, as the portrait is clean; X-Portrait tells the denoiser's.
         Returns:
-            The input of each self-attention, path of the transformer block -> (B, N, C).
+            The input of each self-attention, path of the transformer block -> (B, N, C), and the latents.
         """
         features: dict[str, Tensor] = {}
         with self.written.holding(features):
             super().forward(sample, timestep, encoder_hidden_states=image_embeds, return_dict=False)
-        return ReferenceFeatures(features)
+        return ReferenceFeatures(features, sample)

@@ -24,9 +24,9 @@ def reference_net() -> ReferenceNet:
     return tiny.reference_net()
 
 
-@pytest.fixture(scope="module")
-def unet() -> MotionUNet:
-    return tiny.motion_unet()
+@pytest.fixture(scope="module", params=[False, True], ids=["by attention alone", "reference latents"])
+def unet(request: pytest.FixtureRequest) -> MotionUNet:
+    return tiny.motion_unet(reference_latents=request.param)
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -61,7 +61,7 @@ def test_cached_keys_and_values_equal_projecting_features(unet: MotionUNet, feat
 
 
 def test_unconditional_items_ignore_the_reference(unet: MotionUNet, features: ReferenceFeatures) -> None:
-    second = ReferenceFeatures({name: x[1:] for name, x in features.layers.items()})
+    second = ReferenceFeatures({name: x[1:] for name, x in features.layers.items()}, features.latents[1:])
     guided = predict(unet, reference=second, unconditional=1)
     torch.testing.assert_close(guided[0], predict(unet)[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(guided[1], predict(unet, reference=features)[1], atol=1e-5, rtol=1e-4)
@@ -69,9 +69,19 @@ def test_unconditional_items_ignore_the_reference(unet: MotionUNet, features: Re
 
 
 def test_one_portrait_serves_all_conditional_items(unet: MotionUNet, features: ReferenceFeatures) -> None:
-    one = ReferenceFeatures({name: x[:1] for name, x in features.layers.items()})
-    twice = ReferenceFeatures({name: x[:1].expand(2, -1, -1) for name, x in features.layers.items()})
+    one = ReferenceFeatures({name: x[:1] for name, x in features.layers.items()}, features.latents[:1])
+    twice = ReferenceFeatures({name: x[[0, 0]] for name, x in features.layers.items()}, features.latents[[0, 0]])
     torch.testing.assert_close(predict(unet, reference=one), predict(unet, reference=twice))
+
+
+def test_reference_latents_reach_what_is_at_their_place(features: ReferenceFeatures) -> None:
+    unet = tiny.motion_unet(reference_latents=True)
+    changed = replace(features, latents=features.latents.clone())
+    changed.latents[1] += 1
+    difference = predict(unet, reference=changed) - predict(unet, reference=features)
+    assert difference[0].abs().max() == 0 < difference[1].abs().min(dim=1).values.max()
+    plain = tiny.motion_unet()
+    assert torch.equal(predict(plain, reference=changed), predict(plain, reference=features))
 
 
 def test_each_frame_reads_its_own_motion_tokens(unet: MotionUNet) -> None:

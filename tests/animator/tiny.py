@@ -40,7 +40,7 @@ def reference_net(seed: int = 1) -> ReferenceNet:
     return net
 
 
-def motion_unet(seed: int = 2) -> MotionUNet:
+def motion_unet(seed: int = 2, reference_latents: bool = False) -> MotionUNet:
     torch.manual_seed(seed)
     net = MotionUNet(
         **WIDTHS,
@@ -50,6 +50,7 @@ def motion_unet(seed: int = 2) -> MotionUNet:
         motion_num_attention_heads=4,
         motion_token_dim=16,
         max_frames=32,
+        reference_latents=reference_latents,
     )
     shake(net, seed)
     return net

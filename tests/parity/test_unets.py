@@ -89,7 +89,8 @@ def outputs(
     assert all(key.endswith("pos_embed.pe") for key in missing)
     del drawn
 
-    real = ReferenceFeatures({name: x[1:] for name, x in features["both"].layers.items()})
+    both = features["both"]
+    real = ReferenceFeatures({name: x[1:] for name, x in both.layers.items()}, both.latents[1:])
     embed, noisy, motion = inputs["image_embed"], inputs["noisy_latents"], inputs["motion_tokens"]
     guided_embeds = torch.cat([torch.zeros_like(embed), embed])
     negative = inputs["neg_motion_tokens"][:, None]
