@@ -21,7 +21,9 @@ IN_PLACE = (0.0, 0.0, 1.0)  # f_rts of a head that is where, and as large as, th
 
 def encode_faces(encoder: MotionEncoder, crops: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Face crops of the encoder's size, uint8 (N, S, S, 3) -> motion latents, (N, 512)."""
-    return encoder.encode(from_uint8(crops, device).to(encoder.dtype))
+    # With the channels next to each other convolutions and pooling take a fifth less time on a CPU.
+    pictures = from_uint8(crops, device).to(encoder.dtype).contiguous(memory_format=torch.channels_last)
+    return encoder.encode(pictures)
 
 
 def motion_tokens(encoder: MotionEncoder, latents: Tensor, boxes: Tensor, device: torch.device) -> Tensor:

@@ -83,7 +83,8 @@ class MotionUNetConfig:
         False, "a level's last slot on the way up works at the next level's resolution, as in X-Portrait"
     )
     reference_latents: bool = key(
-        False, "the portrait's latents enter beside the noisy ones, not by attention alone as in the paper"
+        False,
+        "latents are counted from the portrait's, which enter beside them, and not by attention alone as in the paper",
     )
 
 

@@ -441,6 +441,7 @@ class XNeMoPipeline(DiffusionPipeline):
         setting = Setting(pictures, width, height, sampler, request.detector, device, self.unet.dtype)
         prepared = control.prepare(motion, setting)
         conditions = self.portrait_conditions(pictures, rounding, (width, height))
+        origin = self.unet.origin(conditions.latents)
         with self.progress_bar(total=count_predictions(sampler, len(motion))) as bar:
 
             def told(frames: Sequence[int], step: int) -> None:
@@ -454,13 +455,14 @@ class XNeMoPipeline(DiffusionPipeline):
                 solvers=solvers,
                 count=len(motion),
                 noise=noise,
-                portrait=under_the_noise(conditions, sampler.initial),
+                portrait=under_the_noise(conditions, sampler.initial, origin),
                 told=told,
                 guided=guided_steps(sampler),
                 cache=cache,
             )
             try:
-                yield from denoising.run(sampler, offsets)
+                for latents in denoising.run(sampler, offsets):
+                    yield latents + origin
             finally:
                 self.maybe_free_model_hooks()
 

@@ -51,12 +51,13 @@ def blurred(latents: Tensor) -> Tensor:
     return F.conv2d(F.pad(latents, (reach,) * 4, mode="reflect"), kernel, groups=channels)
 
 
-def under_the_noise(portrait: PortraitConditions, initial: str) -> Tensor | None:
+def under_the_noise(portrait: PortraitConditions, initial: str, origin: Tensor) -> Tensor | None:
     """What lies under the first noise of every frame: the portrait's latents, (1, channels, h, w), perhaps blurred.
 
     Args:
         portrait: with its latents.
         initial: the sampler's key.
+        origin: what latents are counted from.
     Returns:
         None where the noise is all.
     """
@@ -64,7 +65,7 @@ def under_the_noise(portrait: PortraitConditions, initial: str) -> Tensor | None
         return None
     if portrait.latents is None:
         raise ValueError("this start needs the portrait's latents, which these conditions do not hold")
-    return portrait.latents if initial == "reference" else blurred(portrait.latents)
+    return (portrait.latents if initial == "reference" else blurred(portrait.latents)) - origin
 
 
 @dataclass(frozen=True)

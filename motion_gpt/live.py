@@ -9,6 +9,7 @@ continuation of the same clip would start from; the generator then reads its tok
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import torch
@@ -115,17 +116,22 @@ class _Grid:
         self._decoded = torch.zeros(0, FEATURES)
 
     def push(self, latent: Tensor, box: Tensor) -> None:
-        token = self._stream.push_motion(latent, box)
-        if len(token) == 0:
-            return
-        latents, boxes = self._stream.push_tokens(token)
-        self._decoded = torch.cat([self._decoded, to_features(latents, boxes)])[-RECENT:]
-        tokens = torch.cat([self._tokens, token])
-        # The network's window slides by whole strides; without what lies before it, it slides at the same places.
-        self._tokens = tokens[window_start(len(tokens), self._capacity) :].clone()
+        self._hear(self._stream.push_motion(latent, box))
 
     def prefix(self, recent: Tensor) -> Prefix:
-        return Prefix(self._tokens, recent, self._decoded, self._stream)
+        """What was heard, as if the driving ended here; it may go on all the same."""
+        ended = copy(self)
+        ended._stream = self._stream.fork()
+        ended._hear(self._stream.last_tokens())
+        return Prefix(ended._tokens, recent, ended._decoded, ended._stream)
+
+    def _hear(self, tokens: Tensor) -> None:
+        for token in tokens.split(1):
+            latents, boxes = self._stream.push_tokens(token)
+            self._decoded = torch.cat([self._decoded, to_features(latents, boxes)])[-RECENT:]
+            kept = torch.cat([self._tokens, token])
+            # The network's window slides by whole strides; without what lies before it, it slides at the same places.
+            self._tokens = kept[window_start(len(kept), self._capacity) :].clone()
 
 
 class LiveLoop:

@@ -74,6 +74,15 @@ class TokenizerConfig:
         "given the tokens before. 1: the nearest code untried, as T2M-GPT; more needs causal",
         minimum=1,
     )
+    search_paths: int = key(
+        1, "ways that a search follows side by side; costs as many times as much, and needs search_delay", minimum=1
+    )
+    search_delay: int = key(
+        0,
+        "tokens after which one of those ways is taken: a token then depends on the frames of so many after its own, "
+        "and streams tell it so much later",
+        minimum=0,
+    )
     search_boxes: float = key(0.25, "of the 3 box dimensions in that error, beside 1 for the latents", minimum=0)
     quantizer: QuantizerConfig = key(QuantizerConfig, "quantiser")
 

@@ -96,17 +96,27 @@ class Quantizer(nn.Module, ABC):
         return torch.stack(tokens, dim=-1)
 
     @torch.no_grad()
-    def candidates(self, vectors: Tensor, count: int) -> Tensor:
+    def candidates(self, vectors: Tensor, count: int, metric: Tensor | None = None) -> Tensor:
         """Tokens that vectors (..., dim) could become, the nearest code first, (..., count, levels).
 
         They differ at the first level; further levels quantise what each leaves.
+
+        Args:
+            vectors: (..., dim).
+            count: how many.
+            metric: what distances to codes of the first level are measured by, d^T M d, (..., dim, dim), symmetric;
+                None: as they are, and vectors are brought to where codes are (`prepare`).
         """
-        prepared = self.prepare(vectors)
         first = self.codebooks[0].detach()
-        # |v|^2 is the same for all codes.
-        distances = first.square().sum(dim=1) - 2 * prepared @ first.T
+        if metric is None:
+            vectors = self.prepare(vectors)
+            # |v|^2 is the same for all codes.
+            distances = first.square().sum(dim=1) - 2 * vectors @ first.T
+        else:
+            pulled = metric @ vectors[..., None]
+            distances = ((first @ metric) * first).sum(dim=-1) - 2 * (first @ pulled)[..., 0]
         tokens = [distances.topk(count, dim=-1, largest=False).indices]
-        residual = prepared[..., None, :] - first[tokens[0]]
+        residual = vectors[..., None, :] - first[tokens[0]]
         for codebook in self.codebooks.detach()[1:]:
             tokens.append(nearest_codes(residual, codebook))
             residual = residual - codebook[tokens[-1]]

@@ -8,6 +8,7 @@ from torch import Tensor
 from animator.motion_clip import BOX_DIM, LATENT_DIM
 from motion_tokenizer.features import FEATURES, from_features, to_features
 from motion_tokenizer.models.blocks import StreamState
+from motion_tokenizer.models.search import Paths
 from motion_tokenizer.models.vqvae import MotionVQVAE
 
 
@@ -17,7 +18,8 @@ class TokenizerStream:
     Pieces of any length give what `MotionTokenizer.encode` and `decode` give for the whole clip, to rounding (below
     1e-5). The two directions do not know of each other. A whole clip is aligned by its end, which is not known while
     it runs: where it is, give `padding`; otherwise the clip's first frame is the first of a token, and the last
-    frames, fewer than a token holds, stay in the stream.
+    frames, fewer than a token holds, stay in the stream. Tokens come `tokenizer.search_delay` tokens late, as they hang
+    on what follows; `last_tokens` are the late ones, were the clip over now.
 
     Args:
         model: a causal tokenizer's networks.
@@ -37,14 +39,14 @@ class TokenizerStream:
         self._to_drop = padding
         self._waiting: Tensor | None = None
         self._encoder_state = StreamState()
-        self._heard = StreamState()
+        self._paths = Paths()
         self._decoder_state = StreamState()
 
     def fork(self) -> TokenizerStream:
         """Another stream that has seen what this one has; from here on they go their own ways."""
         other = TokenizerStream(self._model, self._padding)
         other._to_drop, other._waiting = self._to_drop, self._waiting
-        other._encoder_state, other._heard = self._encoder_state.copy(), self._heard.copy()
+        other._encoder_state, other._paths = self._encoder_state.copy(), self._paths.copy()
         other._decoder_state = self._decoder_state.copy()
         return other
 
@@ -69,7 +71,12 @@ class TokenizerStream:
             features, self._waiting = features[:ready], features[ready:]
         if len(features) == 0:
             return torch.zeros(0, self._model.config.levels, dtype=torch.int64)
-        return self._model.encode(features[None], self._encoder_state, self._heard)[0].cpu()
+        return self._model.encode_next(features[None], self._encoder_state, self._paths)[0].cpu()
+
+    def last_tokens(self) -> Tensor:
+        """The tokens that more motion might still change, (m, levels), int64 on the CPU; the stream stays as it is."""
+        best = self._paths.best
+        return torch.zeros(0, self._model.config.levels, dtype=torch.int64) if best is None else best[0].cpu()
 
     @torch.no_grad()
     def push_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,9 @@ def encoder_id(model: ModelMixin) -> str:
 
     Weights enter rounded to bfloat16, so that a model loaded in bfloat16 keeps the id it has in float32 (its latents
     differ by rounding only and may be mixed). Of float16, which rounds otherwise, the configuration tells what it makes
-    of the weights if they were saved in float32, see `record_id`. Batch counters and diffusers' own configuration
-    entries do not enter. A model that has not changed since the last call is not read again.
+    of the weights if they were saved in float32, see `record_id`. Batch counters, diffusers' own configuration
+    entries and those that the model's class names in `not_in_id` do not enter. A model that has not changed since the
+    last call is not read again.
 
     Returns:
         The first 16 hexadecimal digits of a SHA-256.
@@ -54,7 +55,8 @@ def record_id(model: ModelMixin) -> None:
 
 
 def _about(model: ModelMixin) -> str:
-    settings = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    aside = getattr(type(model), "not_in_id", ())
+    settings = {name: value for name, value in model.config.items() if not name.startswith("_") and name not in aside}
     return json.dumps([type(model).__name__, settings], sort_keys=True)
 
 

@@ -61,8 +61,9 @@ class MotionUNet(UNetMotionModel):
         middle_slot: whether the middle block has a motion slot.
         slots_after_upsampling: a level's last slot on the way up comes after the upsampling, as in X-Portrait, and not
             before it.
-        reference_latents: the portrait's latents enter beside the noisy ones, through a convolution of their own. The
-            paper's denoiser sees the portrait by attention alone, and has to learn to copy before it can move.
+        reference_latents: latents are counted from the portrait's (`origin`), which enter beside them through a
+            convolution of their own. The paper's denoiser sees the portrait by attention alone, and has to learn to
+            copy before anything can move.
     """
 
     _repeated_blocks: ClassVar[list[str]] = ["BasicTransformerBlock"]
@@ -151,6 +152,10 @@ class MotionUNet(UNetMotionModel):
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
         """Recompute layers in the backward pass, with the conditions that they first ran with."""
         super().enable_gradient_checkpointing(gradient_checkpointing_func or checkpoint_keeping(self.shared))
+
+    def origin(self, portraits: Tensor) -> Tensor:
+        """What the latents to be denoised are counted from: those of the portraits, (B, channels, h, w), or zeros."""
+        return portraits if self.config.reference_latents else torch.zeros_like(portraits)
 
     @apply_forward_hook
     def project_reference(self, features: ReferenceFeatures) -> ReferenceKeyValues:

@@ -65,16 +65,17 @@ def denoising_loss(
         temporal: let frames attend to each other.
     """
     device, dropped = given.clean.device, given.dropped
-    noise = torch.stack([torch.randn(given.clean.shape[1:], generator=own) for own in generators]).to(device)
+    clean = given.clean - models.unet.origin(given.references)[:, :, None]
+    noise = torch.stack([torch.randn(clean.shape[1:], generator=own) for own in generators]).to(device)
     levels = models.scheduler.config.num_train_timesteps
     timesteps = torch.cat([torch.randint(levels, (1,), generator=own) for own in generators]).to(device)
-    noisy = models.scheduler.add_noise(given.clean, noise, timesteps)
+    noisy = models.scheduler.add_noise(clean, noise, timesteps)
 
     image_tokens, residuals = given.image_tokens, None
     if given.told is None:
         image_tokens = torch.cat([torch.zeros_like(image_tokens[:dropped]), image_tokens[dropped:]])
     features = None
-    if dropped < len(given.clean):
+    if dropped < len(clean):
         level: Tensor | int = 0
         if given.told is not None:
             level, residuals = timesteps[dropped:], given.told(noisy[dropped:], timesteps[dropped:])
@@ -90,7 +91,7 @@ def denoising_loss(
         temporal=temporal,
         residuals=residuals,
     )
-    return F.mse_loss(predicted.float(), denoising_target(models.scheduler, given.clean, noise, timesteps))
+    return F.mse_loss(predicted.float(), denoising_target(models.scheduler, clean, noise, timesteps))
 
 
 def diffusion_loss(
@@ -223,6 +224,7 @@ def draw(
             residuals = told(latents, timestep)
         predicted = models.unet(latents, timestep, token, tokens, reference, temporal=temporal, residuals=residuals)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
+    latents = latents + models.unet.origin(clean)[:, :, None]
     # One by one: a decoder that sees neighbouring frames would take those of different clips for such.
     pictures = decode_latents(models.vae, latents.transpose(1, 2).flatten(0, 1), chunk=1)
     return pictures.unflatten(0, (count, frames))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -21,7 +21,7 @@ from motion_tokenizer.features import BOXES, LATENTS
 from motion_tokenizer.models.blocks import StreamState
 from motion_tokenizer.models.decoder import Decoder
 from motion_tokenizer.models.encoder import Encoder
-from motion_tokenizer.models.search import search_tokens
+from motion_tokenizer.models.search import Paths, Search
 from motion_tokenizer.quantizers import Quantized, build_quantizer
 
 
@@ -49,12 +49,15 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
 
     Args:
         features: numbers a frame.
-        width, depth, dilation_growth, stride, code_dim, codes, levels, causal, search, search_boxes: see
-            `TokenizerConfig`.
+        width, depth, dilation_growth, stride, code_dim, codes, levels, causal, search, search_paths, search_delay,
+            search_boxes: see `TokenizerConfig`.
         quantizer: values of `QuantizerConfig`.
     Raises:
         ValueError: a stride that is no power of 2, or settings of the quantiser that do not go together.
     """
+
+    # How tokens are looked for does not change what they say.
+    not_in_id: ClassVar[tuple[str, ...]] = ("search", "search_paths", "search_delay", "search_boxes")
 
     mean: Tensor
     std: Tensor
@@ -72,6 +75,8 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         levels: int = 1,
         causal: bool = True,
         search: int = 1,
+        search_paths: int = 1,
+        search_delay: int = 0,
         search_boxes: float = 0.25,
         quantizer: Mapping[str, Any] | None = None,
     ) -> None:
@@ -83,6 +88,11 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
             raise ValueError(f"search={search}: tokens can be tried one after the other only where causal is true")
         if search > codes:
             raise ValueError(f"search={search}: there are {codes} codes")
+        if (search_paths > 1) != (search_delay > 0):
+            raise ValueError(
+                f"search_paths={search_paths}, search_delay={search_delay}: several paths need a delay until one of "
+                "them is taken, and a delay needs several paths"
+            )
         self.encoder = Encoder(features, width, depth, dilation_growth, halvings, code_dim, causal)
         self.decoder = Decoder(features, width, depth, dilation_growth, halvings, code_dim, causal)
         # Not called "quantizer": diffusers would find the configuration's entry of that name first.
@@ -136,20 +146,28 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         """Quantise vectors (B, n, code_dim); in training mode this also updates the codebook."""
         return self.bottleneck(vectors)
 
-    def encode(self, features: Tensor, state: StreamState | None = None, heard: StreamState | None = None) -> Tensor:
-        """Features (B, T, F) -> tokens (B, T / stride, levels), int64, without gradients or learning.
+    def encode(self, features: Tensor) -> Tensor:
+        """Features (B, T, F) of whole clips -> tokens (B, T / stride, levels), int64, without gradients or learning.
+
+        T must be a multiple of the stride.
+        """
+        paths = Paths()
+        decided = self.encode_next(features, StreamState(), paths)
+        return decided if paths.best is None else torch.cat([decided, paths.best], dim=1)
+
+    def encode_next(self, features: Tensor, state: StreamState, paths: Paths) -> Tensor:
+        """The next frames of streams, (B, T, F), T a multiple of the stride -> the tokens decided now, (B, m, levels).
 
         Args:
-            features: T a multiple of the stride.
-            state: the encoder's memory of a stream, whose next piece this is; None for a whole clip.
-            heard: the decoder's memory of the tokens that this stream was given so far; only `search` reads it.
+            state: the encoder's memory of the streams.
+            paths: what their search remembers; its best tokens are those that are not decided yet.
         """
-        vectors = self.encode_continuous(features, state)
-        if self.config.search == 1 or self.bottleneck.levels == 0 or features.shape[1] == 0:
+        own, vectors = self.config, self.encode_continuous(features, state)
+        if own.search == 1 or self.bottleneck.levels == 0 or features.shape[1] == 0:
             return self.bottleneck.encode(vectors)
-        target, heard = self.normalise(features), heard or StreamState()
         weights = self._search_weights()
-        return search_tokens(self.bottleneck, self.decoder, vectors, target, weights, self.config.search, heard)
+        search = Search(self.bottleneck, self.decoder, weights, own.search, own.search_paths, own.search_delay)
+        return search.push(vectors, self.normalise(features), paths)
 
     def _search_weights(self) -> Tensor:
         """Weight of each feature's squared error: means over latents and over boxes, the latter weighted, (F,)."""

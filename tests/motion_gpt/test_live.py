@@ -33,10 +33,13 @@ def heard(live: LiveMotion, clip: MotionClip) -> LiveMotion:
     return live
 
 
+@pytest.mark.parametrize(
+    "overrides", [(), ("tokenizer.search=4", "tokenizer.search_paths=3", "tokenizer.search_delay=2")]
+)
 @pytest.mark.parametrize("frames", [4, 41, 42, 43, 44, 203])
-def test_a_live_continuation_is_the_offline_one(frames: int) -> None:
+def test_a_live_continuation_is_the_offline_one(frames: int, overrides: tuple[str, ...]) -> None:
     """Whatever frame the driving stops at, and for longer than the generator sees (29 tokens are 116 frames)."""
-    tokenizer, generator = speakers()
+    tokenizer, generator = speakers(*overrides)
     clip = tiny.motion(frames)
     live = heard(LiveMotion(generator, tokenizer, Sampling(seed=4)), clip)
     pieces = list(islice(live.go_on(), 12))

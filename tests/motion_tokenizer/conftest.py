@@ -33,7 +33,7 @@ def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def generator() -> torch.Generator:
     """For the draws of one test, the same in whatever order tests run."""
     return torch.Generator().manual_seed(0)

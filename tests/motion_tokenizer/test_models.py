@@ -47,7 +47,7 @@ def test_the_papers_form_looks_to_both_sides() -> None:
     before, after = 80 - min(frames), max(frames) - 83
     assert before > 10 and abs(before - after) <= 1, "to both sides alike"
     with pytest.raises(ValueError, match="cannot be streamed"):
-        model.encode(data.detach(), StreamState())
+        model.encode_continuous(data.detach(), StreamState())
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -58,13 +58,22 @@ def test_the_first_frame_is_repeated_before_a_clip_that_does_not_fill_its_tokens
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("overrides", [(), ("tokenizer.levels=2",), ("tokenizer.quantizer.kind=fsq",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("tokenizer.levels=2",),
+        ("tokenizer.quantizer.kind=fsq",),
+        ("tokenizer.search=4", "tokenizer.search_paths=3", "tokenizer.search_delay=2"),
+    ],
+)
 def test_a_stream_gives_what_the_whole_clip_gives(overrides: tuple[str, ...], seed: int) -> None:
     tokenizer = tiny.tokenizer(*overrides)
     clip = tiny.motion(150 + seed, seed)
     whole = tokenizer.encode(clip)
     stream = tokenizer.stream(len(clip))
-    tokens = torch.cat([stream.push_motion(clip.latents[part], clip.boxes[part]) for part in pieces(len(clip), seed)])
+    decided = [stream.push_motion(clip.latents[part], clip.boxes[part]) for part in pieces(len(clip), seed)]
+    tokens = torch.cat([*decided, stream.last_tokens()])
     assert torch.equal(tokens, whole.tokens)
     assert len(whole.tokens.unique()) > 5
     decoded = [stream.push_tokens(tokens[part]) for part in pieces(len(tokens), seed + 50)]
@@ -91,6 +100,17 @@ def test_a_stream_of_unknown_length_begins_with_a_token() -> None:
     assert torch.equal(stream.push_motion(clip.latents, clip.boxes), tokenizer.encode(clip[:20]).tokens)
     assert len(stream.push_motion(clip.latents[:1], clip.boxes[:1])) == 0
     assert len(stream.push_motion(clip.latents[:1], clip.boxes[:1])) == 1
+
+
+def test_a_stream_that_is_asked_for_late_tokens_goes_on_as_if_it_had_not_been() -> None:
+    tokenizer = tiny.tokenizer("tokenizer.search=4", "tokenizer.search_paths=3", "tokenizer.search_delay=2")
+    clip = tiny.motion(48)
+    stream = tokenizer.stream()
+    decided = []
+    for part in (slice(0, 20), slice(20, 32), slice(32, 48)):
+        decided.append(stream.push_motion(clip.latents[part], clip.boxes[part]))
+        heard = torch.cat([*decided, stream.last_tokens()])
+        assert torch.equal(heard, tokenizer.encode(clip[: part.stop]).tokens)
 
 
 def test_streams_refuse_what_cannot_be_motion_or_tokens() -> None:
@@ -184,6 +204,7 @@ def test_an_id_belongs_to_one_tokenizer() -> None:
     changed = tiny.tokenizer()
     changed.model.set_statistics(changed.model.mean + 1, changed.model.std)
     assert changed.id != tiny.tokenizer().id
+    assert tiny.tokenizer("tokenizer.search=4").id == tiny.tokenizer().id, "tokens mean the same however they are found"
     assert all(len(name) == 16 for name in ids)
 
 

@@ -24,9 +24,9 @@ NO_TOKENS = ImageTokens(8)
 KINDS = ("epsilon", "v_prediction", "sample")
 
 
-def silent(kind: str) -> AnimatorModels:
+def silent(kind: str, *overrides: str) -> AnimatorModels:
     """A tiny animator whose denoiser predicts zero, whatever it sees."""
-    models = build_animator(animator_config("tiny", f"animator.scheduler.prediction_type={kind}"))
+    models = build_animator(animator_config("tiny", f"animator.scheduler.prediction_type={kind}", *overrides))
     torch.nn.init.zeros_(models.unet.conv_out.weight)
     torch.nn.init.zeros_(models.unet.conv_out.bias)
     return models
@@ -48,6 +48,16 @@ def test_who_predicts_the_target_finds_the_clean_latents(kind: str) -> None:
         target = denoising_target(scheduler, clean, noise, timesteps)
         found = scheduler.step(target, timestep, scheduler.add_noise(clean, noise, timesteps)).pred_original_sample
         torch.testing.assert_close(found, clean, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_latents_counted_from_the_portraits_begin_as_a_copy(batch: PairBatch) -> None:
+    models = silent("sample", "animator.unet.reference_latents=true")
+    assert models.vae is not None
+    references = batch.images[:2]
+    drawn = draw(models, NO_TOKENS, None, references, 4, torch.Generator().manual_seed(0))[:, 0]
+    copied = decode_latents(models.vae, encode_images(models.vae, references), chunk=1)
+    torch.testing.assert_close(drawn, copied, atol=1e-4, rtol=1e-4)
 
 
 def test_another_prediction_type_is_refused() -> None:
