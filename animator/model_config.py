@@ -77,7 +77,9 @@ class MotionUNetConfig:
         "denoiser reads no motion tokens, as with animator.control=control_nets",
         choices=("attention", "additive", "none"),
     )
-    motion_tokens: int = key(32, "motion tokens of a frame; only motion_control=additive has to know", minimum=1)
+    motion_tokens: int = key(
+        32, "motion tokens of a frame; only motion_control=additive and motion_norm have to know", minimum=1
+    )
     middle_slot: bool = key(True, "frames see each other in the middle block too; not so in X-Portrait")
     slots_after_upsampling: bool = key(
         False, "a level's last slot on the way up works at the next level's resolution, as in X-Portrait"
@@ -85,6 +87,9 @@ class MotionUNetConfig:
     reference_latents: bool = key(
         False,
         "latents are counted from the portrait's, which enter beside them, and not by attention alone as in the paper",
+    )
+    motion_norm: bool = key(
+        False, "motion tokens are normalised first, for encoders that were trained without the denoiser"
     )
 
 

@@ -57,13 +57,15 @@ class MotionUNet(UNetMotionModel):
         max_frames: longest window that can be denoised at once.
         motion_control: "attention", the paper's motion cross-attention; "additive", its ablation by spatial maps that
             are added to the features, see `animator.models.motion_control`; "none": it reads no motion tokens.
-        motion_tokens: motion tokens of a frame; only "additive" has to know.
+        motion_tokens: motion tokens of a frame; only "additive" and `motion_norm` have to know.
         middle_slot: whether the middle block has a motion slot.
         slots_after_upsampling: a level's last slot on the way up comes after the upsampling, as in X-Portrait, and not
             before it.
         reference_latents: latents are counted from the portrait's (`origin`), which enter beside them through a
             convolution of their own. The paper's denoiser sees the portrait by attention alone, and has to learn to
             copy before anything can move.
+        motion_norm: the motion tokens of a frame are normalised together before the slots read them. An encoder that
+            was trained without the denoiser gives them any size: tokens of size 100 saturate every attention.
     """
 
     _repeated_blocks: ClassVar[list[str]] = ["BasicTransformerBlock"]
@@ -99,6 +101,7 @@ class MotionUNet(UNetMotionModel):
         middle_slot: bool = True,
         slots_after_upsampling: bool = False,
         reference_latents: bool = False,
+        motion_norm: bool = False,
     ) -> None:
         if motion_control not in ("attention", "additive", "none"):
             raise ValueError(f"motion_control {motion_control!r}: must be 'attention', 'additive' or 'none'")
@@ -133,6 +136,7 @@ class MotionUNet(UNetMotionModel):
             spatial_processors(self.attn_processors, lambda name: ReadReference(name, self.shared), ReadImageToken())
         )
         self.reference_in = nn.Conv2d(in_channels, block_out_channels[0], 3, padding=1) if reference_latents else None
+        self.token_norm = nn.LayerNorm([motion_tokens, motion_token_dim]) if motion_norm else None
         # After the processors, which are for the denoiser's own layers.
         self.control: MotionControl | None = None
         if motion_control == "additive":
@@ -216,6 +220,8 @@ class MotionUNet(UNetMotionModel):
             )
         known = self.project_reference(reference) if isinstance(reference, ReferenceFeatures) else reference
         tokens = None if motion_tokens is None else rearrange(motion_tokens, "b f l d -> (b f) l d")
+        if self.token_norm is not None and tokens is not None:
+            tokens = self.token_norm(tokens)
         conditions = Conditions(
             frames=frames,
             motion_tokens=tokens,

@@ -84,6 +84,16 @@ def test_reference_latents_reach_what_is_at_their_place(features: ReferenceFeatu
     assert torch.equal(predict(plain, reference=changed), predict(plain, reference=features))
 
 
+def test_normalised_motion_tokens_may_be_of_any_size() -> None:
+    torch.manual_seed(0)
+    norm = tiny.motion_unet(motion_norm=True)
+    tokens = noise(4, 2, 3, 32, 16)
+    torch.testing.assert_close(
+        predict(norm, motion_tokens=100 * tokens), predict(norm, motion_tokens=tokens), atol=1e-3, rtol=1e-3
+    )
+    assert (predict(norm, motion_tokens=tokens.flip(3)) - predict(norm, motion_tokens=tokens)).abs().max() > 1e-3
+
+
 def test_each_frame_reads_its_own_motion_tokens(unet: MotionUNet) -> None:
     tokens = noise(4, 2, 3, 32, 16)
     changed = tokens.clone()

@@ -40,7 +40,7 @@ def reference_net(seed: int = 1) -> ReferenceNet:
     return net
 
 
-def motion_unet(seed: int = 2, reference_latents: bool = False) -> MotionUNet:
+def motion_unet(seed: int = 2, reference_latents: bool = False, motion_norm: bool = False) -> MotionUNet:
     torch.manual_seed(seed)
     net = MotionUNet(
         **WIDTHS,
@@ -51,6 +51,7 @@ def motion_unet(seed: int = 2, reference_latents: bool = False) -> MotionUNet:
         motion_token_dim=16,
         max_frames=32,
         reference_latents=reference_latents,
+        motion_norm=motion_norm,
     )
     shake(net, seed)
     return net
