@@ -74,6 +74,11 @@ class TokenizerConfig:
         "given the tokens before. 1: the nearest code untried, as T2M-GPT; more needs causal",
         minimum=1,
     )
+    search_predicted: bool = key(
+        False,
+        "which codes are tried: those nearest to what the encoder says, or those that promise the smallest error where "
+        "the decoder is taken for linear",
+    )
     search_paths: int = key(
         1, "ways that a search follows side by side; costs as many times as much, and needs search_delay", minimum=1
     )

@@ -5,9 +5,9 @@ earlier tokens got wrong can be made good by later ones; speech coders have chos
 (Schroeder and Atal 1985, analysis by synthesis), and since trellis coding several ways at once: the best few continue
 side by side, and a token is decided some tokens later (the M-algorithm, Anderson and Mohan 1984).
 
-To decode every code for every token would take long. A code's error is first predicted: around the nearest code the
-decoder is taken for linear, which makes the error a quadratic form of the code (a step of Gauss and Newton), and only
-the codes with the smallest prediction are tried.
+To decode every code for every token would take long, so few are tried: those nearest to what the encoder says, or those
+whose errors are predicted to be the smallest. For that the decoder is taken for linear around the nearest code, which
+makes the error a quadratic form of the code (a step of Gauss and Newton).
 
 Letters in shapes: B clips, M paths of each, L levels of a token, stride * F numbers of a token's frames.
 """
@@ -59,6 +59,7 @@ class Search:
         quantizer, decoder: of one causal tokenizer.
         weights: of the squared errors of each feature, (F,).
         count: codes that are tried after each path, the nearest one among them.
+        predicted: try the codes whose errors are predicted to be the smallest, not the nearest ones.
         paths: M.
         delay: tokens after which a token is decided: it may depend on the frames of so many after its own.
     """
@@ -67,6 +68,7 @@ class Search:
     decoder: Decoder
     weights: Tensor
     count: int
+    predicted: bool
     paths: int
     delay: int
 
@@ -84,35 +86,36 @@ class Search:
         batch, steps = vectors.shape[:2]
         scale = self.weights.sqrt()
         frames = (target * scale).unflatten(1, (steps, -1)).flatten(2)
-        nearest = self.quantizer.encode(vectors)
+        near = self.quantizer.candidates(vectors, 1 if self.predicted else self.count)
         if open_paths.errors is None or open_paths.tokens is None:
             open_paths.errors = vectors.new_full((batch, self.paths), torch.inf)
             open_paths.errors[:, 0] = 0
-            open_paths.tokens = nearest.new_zeros(batch, self.paths, 0, nearest.shape[-1])
-        decided = [nearest[:, :0]]
+            open_paths.tokens = near.new_zeros(batch, self.paths, 0, near.shape[-1])
+        decided = [near[:, :0, 0]]
         for step in range(steps):
-            self._extend(nearest[:, step], frames[:, step], scale, open_paths)
+            self._extend(near[:, step], frames[:, step], scale, open_paths)
             if open_paths.tokens.shape[2] > self.delay:
                 decided.append(_decide(open_paths))
         return torch.cat(decided, dim=1)
 
-    def _extend(self, nearest: Tensor, wanted: Tensor, scale: Tensor, open_paths: Paths) -> None:
+    def _extend(self, near: Tensor, wanted: Tensor, scale: Tensor, open_paths: Paths) -> None:
         """Try codes after every path, and keep the best M ways.
 
         Args:
-            nearest: code of each clip that is nearest to what the encoder says, (B, L).
+            near: codes of each clip near to what the encoder says, the nearest first, (B, k, L).
             wanted: scaled frames of the token, (B, stride * F).
             scale: of each feature, (F,).
         """
         errors, tokens = open_paths.errors, open_paths.tokens
         assert errors is not None and tokens is not None
-        batch = len(nearest)
-        nearest, wanted = (x.repeat_interleave(self.paths, dim=0)[:, None] for x in (nearest, wanted))
-        tried = self._candidates(nearest, wanted, scale, open_paths.memory)
+        batch = len(near)
+        tried, wanted = (x.repeat_interleave(self.paths, dim=0) for x in (near, wanted[:, None]))
+        if self.predicted and self.count > 1:
+            tried = self._promising(tried, wanted, scale, open_paths.memory)
         decoded, after = self._decoded(self.quantizer.decode(tried), scale, open_paths.memory)
         added = (decoded - wanted).square().sum(dim=-1)
         # The nearest code once more would be the same way twice.
-        added[:, 1:].masked_fill_((tried[:, 1:] == nearest).all(dim=-1), torch.inf)
+        added[:, 1:].masked_fill_((tried[:, 1:] == tried[:, :1]).all(dim=-1), torch.inf)
         total = (errors[..., None] + added.unflatten(0, (batch, -1))).flatten(1)
         best = total.topk(self.paths, dim=1, largest=False)
         clips = torch.arange(batch, device=total.device)[:, None]
@@ -123,7 +126,7 @@ class Search:
         open_paths.errors = best.values - best.values[:, :1]
         open_paths.tokens = torch.cat([tokens[clips, best.indices // self.count], chosen[:, :, None]], dim=2)
 
-    def _candidates(self, nearest: Tensor, wanted: Tensor, scale: Tensor, memory: StreamState) -> Tensor:
+    def _promising(self, nearest: Tensor, wanted: Tensor, scale: Tensor, memory: StreamState) -> Tensor:
         """The nearest code, and those that promise the smallest errors after each path, (B * M, count, L).
 
         Args:
@@ -131,8 +134,6 @@ class Search:
             wanted: (B * M, 1, stride * F).
             scale, memory: as in `_decoded`.
         """
-        if self.count == 1:
-            return nearest
         start = self.quantizer.decode(nearest)
         decoded, _ = self._decoded(start, scale, memory)
         # All paths of a clip are near each other: the slope is that of its best one.

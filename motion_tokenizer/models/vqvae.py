@@ -49,15 +49,21 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
 
     Args:
         features: numbers a frame.
-        width, depth, dilation_growth, stride, code_dim, codes, levels, causal, search, search_paths, search_delay,
-            search_boxes: see `TokenizerConfig`.
+        width, depth, dilation_growth, stride, code_dim, codes, levels, causal, search, search_predicted,
+            search_paths, search_delay, search_boxes: see `TokenizerConfig`.
         quantizer: values of `QuantizerConfig`.
     Raises:
         ValueError: a stride that is no power of 2, or settings of the quantiser that do not go together.
     """
 
     # How tokens are looked for does not change what they say.
-    not_in_id: ClassVar[tuple[str, ...]] = ("search", "search_paths", "search_delay", "search_boxes")
+    not_in_id: ClassVar[tuple[str, ...]] = (
+        "search",
+        "search_predicted",
+        "search_paths",
+        "search_delay",
+        "search_boxes",
+    )
 
     mean: Tensor
     std: Tensor
@@ -75,6 +81,7 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         levels: int = 1,
         causal: bool = True,
         search: int = 1,
+        search_predicted: bool = False,
         search_paths: int = 1,
         search_delay: int = 0,
         search_boxes: float = 0.25,
@@ -166,7 +173,8 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         if own.search == 1 or self.bottleneck.levels == 0 or features.shape[1] == 0:
             return self.bottleneck.encode(vectors)
         weights = self._search_weights()
-        search = Search(self.bottleneck, self.decoder, weights, own.search, own.search_paths, own.search_delay)
+        how = (own.search, own.search_predicted, own.search_paths, own.search_delay)
+        search = Search(self.bottleneck, self.decoder, weights, *how)
         return search.push(vectors, self.normalise(features), paths)
 
     def _search_weights(self) -> Tensor:

@@ -43,7 +43,7 @@ def test_searched_tokens_give_frames_nearer_to_the_true_ones(overrides: tuple[st
 @pytest.mark.parametrize("overrides", [(), ("tokenizer.quantizer.kind=fsq",)])
 @torch.no_grad()
 def test_few_tries_find_almost_what_trying_all_codes_finds(overrides: tuple[str, ...]) -> None:
-    plain, model = models(*overrides)
+    plain, model = models("tokenizer.search_predicted=true", *overrides)
     x = features(4, batch=16)
     codes = torch.arange(model.bottleneck.codes)[:, None, None]
     every = torch.stack([torch.stack([error(model, row[None], code[None]) for code in codes]) for row in x])
@@ -52,6 +52,15 @@ def test_few_tries_find_almost_what_trying_all_codes_finds(overrides: tuple[str,
     best = every.min(dim=1).values
     assert (ours <= nearest * (1 + 1e-6)).all(), "the nearest code is among those that are tried"
     assert float((ours - best).sum()) < 0.2 * float((nearest - best).sum())
+
+
+@torch.no_grad()
+def test_first_token_is_the_best_of_those_near_to_what_the_encoder_says() -> None:
+    _, model = models()
+    x = features(4, 1)
+    tried = model.bottleneck.candidates(model.encode_continuous(x), 8)[0, 0]
+    errors = torch.stack([error(model, x, token[None, None]) for token in tried])
+    assert torch.equal(model.encode(x)[0, 0], tried[errors.argmin()])
 
 
 @torch.no_grad()
@@ -76,10 +85,11 @@ def test_nearest_candidate_is_the_token_without_a_search(overrides: tuple[str, .
 SEVERAL = ("tokenizer.search_paths=4", "tokenizer.search_delay=2")
 
 
+@pytest.mark.parametrize("predicted", [False, True])
 @pytest.mark.parametrize("overrides", [(), SEVERAL, (*SEVERAL, "tokenizer.levels=2")])
 @torch.no_grad()
-def test_searching_in_pieces_equals_searching_the_whole(overrides: tuple[str, ...]) -> None:
-    _, model = models(*overrides)
+def test_searching_in_pieces_equals_searching_the_whole(overrides: tuple[str, ...], predicted: bool) -> None:
+    _, model = models(*overrides, f"tokenizer.search_predicted={str(predicted).lower()}")
     x = features()
     state, paths = StreamState(), Paths()
     pieces = [model.encode_next(part, state, paths) for part in x.split([4, 16, 8, 20], dim=1)]
@@ -90,7 +100,7 @@ def test_searching_in_pieces_equals_searching_the_whole(overrides: tuple[str, ..
 
 @torch.no_grad()
 def test_clips_are_searched_as_if_each_were_alone() -> None:
-    _, model = models(*SEVERAL)
+    _, model = models(*SEVERAL, "tokenizer.search_predicted=true")
     x = features(batch=3)
     assert torch.equal(model.encode(x), torch.cat([model.encode(row) for row in x.split(1)]))
 
