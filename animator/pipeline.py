@@ -325,7 +325,7 @@ class XNeMoPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def stream_latents(self, portrait: Portrait, motion: Driving, **options: Any) -> Iterator[Tensor]:
-        """As `stream`, but yield latents as the denoiser has them, (n, channels, h, w)."""
+        """As `stream`, but yield latents as the decoder takes them, (n, channels, h, w)."""
         yield from self._latents(portrait, motion, Request(**options).without_decoding())
 
     @torch.no_grad()

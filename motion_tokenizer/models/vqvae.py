@@ -159,14 +159,14 @@ class MotionVQVAE(ModelMixin, ConfigMixin):
         T must be a multiple of the stride.
         """
         paths = Paths()
-        decided = self.encode_next(features, StreamState(), paths)
+        decided = self.encode_next(features, None, paths)
         return decided if paths.best is None else torch.cat([decided, paths.best], dim=1)
 
-    def encode_next(self, features: Tensor, state: StreamState, paths: Paths) -> Tensor:
+    def encode_next(self, features: Tensor, state: StreamState | None, paths: Paths) -> Tensor:
         """The next frames of streams, (B, T, F), T a multiple of the stride -> the tokens decided now, (B, m, levels).
 
         Args:
-            state: the encoder's memory of the streams.
+            state: the encoder's memory of the streams; None for whole clips.
             paths: what their search remembers; its best tokens are those that are not decided yet.
         """
         own, vectors = self.config, self.encode_continuous(features, state)

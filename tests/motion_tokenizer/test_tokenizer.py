@@ -94,6 +94,13 @@ def test_streamed_vectors_equal_those_of_the_whole(seed: int) -> None:
         assert float((streamed - model.encode_continuous(data)).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("frames", [20, 22])
+def test_the_papers_form_tokenises_whole_clips(frames: int) -> None:
+    tokenizer, clip = tiny.tokenizer("tokenizer.causal=false"), tiny.motion(frames)
+    tokens = tokenizer.encode(clip)
+    assert (len(tokens), len(tokenizer.decode(tokens))) == (-(-frames // 4), frames)
+
+
 def test_a_stream_of_unknown_length_begins_with_a_token() -> None:
     tokenizer, clip = tiny.tokenizer(), tiny.motion(22)
     stream = tokenizer.stream()
