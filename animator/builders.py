@@ -27,6 +27,7 @@ from animator.models.discriminator import Discriminator
 from animator.models.gan_head import GanHead
 from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
+from animator.models.patch_autoencoder import REPAIRED_AT, PatchAutoencoder
 from animator.models.reference_net import ReferenceNet
 from animator.pipeline import XNeMoPipeline
 from animator.placement import compile_blocks, offload_by_group, offload_by_model
@@ -194,7 +195,13 @@ def load_tiny_decoder(folder: str, dtype: torch.dtype) -> AutoencoderTiny:
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
-    """Build the autoencoder with fresh weights."""
+    """Build the autoencoder with fresh weights.
+
+    Raises:
+        XNeMoError: settings that do not go together.
+    """
+    if config.patch_size is not None:
+        return _build_patch_autoencoder(config, config.patch_size)
     levels = len(config.block_out_channels)
     shared = {
         "down_block_types": ["DownEncoderBlock2D"] * levels,
@@ -211,6 +218,25 @@ def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
         up_block_types=["UpDecoderBlock2D"] * levels,
         norm_num_groups=config.norm_num_groups,
         mid_block_add_attention=config.mid_block_add_attention,
+    )
+
+
+def _build_patch_autoencoder(config: AutoencoderConfig, patch_size: int) -> PatchAutoencoder:
+    if config.temporal or len(config.block_out_channels) != 1:
+        raise XNeMoError(
+            "animator.vae.patch_size: goes with temporal=false and one width in block_out_channels; set "
+            "animator.vae.patch_size=null for an autoencoder of several levels"
+        )
+    if patch_size < REPAIRED_AT or patch_size.bit_count() != 1:
+        raise XNeMoError(f"animator.vae.patch_size={patch_size}: must be a power of two, {REPAIRED_AT} or more")
+    return PatchAutoencoder(
+        patch_size=patch_size,
+        latent_channels=config.latent_channels,
+        repair_channels=config.block_out_channels[0],
+        repair_layers=config.layers_per_block,
+        norm_num_groups=config.norm_num_groups,
+        sample_size=config.sample_size,
+        scaling_factor=config.scaling_factor,
     )
 
 

@@ -95,16 +95,27 @@ class MotionUNetConfig:
 
 @dataclass
 class AutoencoderConfig:
-    """diffusers' `AutoencoderKL`, or its `AutoencoderKLTemporalDecoder`."""
+    """diffusers' `AutoencoderKL`, its `AutoencoderKLTemporalDecoder`, or the suite's own `PatchAutoencoder`."""
 
     temporal: bool = key(False, "use the decoder that sees neighbouring frames (Stable Video Diffusion's)")
-    block_out_channels: list[int] = key([128, 256, 512, 512], "width of each level; each level after the first halves")
+    patch_size: int | None = key(
+        None, "code patches of so many pixels a side by their principal components; null: an autoencoder of diffusers'"
+    )
+    block_out_channels: list[int] = key(
+        [128, 256, 512, 512],
+        "width of each level; each level after the first halves (with patch_size one width, of what repairs the seams)",
+    )
     layers_per_block: int = key(2, "resnets in each level", minimum=1)
     latent_channels: int = key(4, "channels of a latent pixel", minimum=1)
     norm_num_groups: int = key(32, "groups of every group normalisation (not with temporal, which has 32)", minimum=1)
     sample_size: int = key(512, "picture side that the autoencoder is made for, in pixels", minimum=1)
     scaling_factor: float = key(0.18215, "latents are multiplied by this, to have a variance near 1")
     mid_block_add_attention: bool = key(True, "attention at the coarsest level (not with temporal, which has it)")
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels per latent pixel along each side."""
+        return self.patch_size or 2 ** (len(self.block_out_channels) - 1)
 
 
 @dataclass

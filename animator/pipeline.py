@@ -42,6 +42,7 @@ from animator.models.gan_head import GanHead
 from animator.models.identity import encoder_id
 from animator.models.motion_encoder import MotionEncoder
 from animator.models.motion_unet import MotionUNet
+from animator.models.patch_autoencoder import PatchAutoencoder
 from animator.models.reference_net import ReferenceNet
 from animator.motion_clip import MotionClip
 from animator.output import Frames, XNeMoPipelineOutput, collected
@@ -97,7 +98,7 @@ class XNeMoPipeline(DiffusionPipeline):
         motion_encoder: MotionEncoder | None = None,
         reference_net: ReferenceNet | None = None,
         unet: MotionUNet | None = None,
-        vae: AutoencoderKL | AutoencoderKLTemporalDecoder | None = None,
+        vae: AutoencoderKL | AutoencoderKLTemporalDecoder | PatchAutoencoder | None = None,
         scheduler: DDIMScheduler | None = None,
         gan_head: GanHead | None = None,
         image_encoder: CLIPVisionModelWithProjection | None = None,

@@ -85,6 +85,10 @@ class ControlNets(ModelMixin, ConfigMixin, Control):
     def prompt(self) -> Tensor:
         return self.empty_prompt
 
+    def prompts(self, items: Tensor) -> Tensor:
+        """The prompt for each item of a batch (B, ...), in its format and on its device, (B, tokens, D)."""
+        return self.empty_prompt.to(items).expand(len(items), -1, -1)
+
     def forward(
         self,
         latents: Tensor,
@@ -104,7 +108,7 @@ class ControlNets(ModelMixin, ConfigMixin, Control):
         Returns:
             The sum of both; None without either.
         """
-        prompt = self.empty_prompt.to(latents.dtype).expand(len(latents), -1, -1)
+        prompt = self.prompts(latents)
         said = [
             net(latents, timestep, prompt, hint.to(latents.dtype), return_dict=False)
             for net, hint in ((self.face, face), (self.local, local))
@@ -175,7 +179,7 @@ class PreparedPictures(PreparedControl):
 
 def build(config: AnimatorConfig) -> ControlNets:
     """Fresh ControlNets for an architecture: the encoder of its denoiser, twice."""
-    unet, halvings = config.unet, len(config.vae.block_out_channels) - 1
+    unet, halvings = config.unet, config.vae.downsampling.bit_length() - 1
     widths = (*HINT_CHANNELS, *[HINT_CHANNELS[-1]] * halvings)[: halvings + 1]
     return ControlNets(
         in_channels=unet.in_channels,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDIMScheduler
+    from diffusers import DDIMScheduler
 
     from animator.controls.control import Control
+    from animator.models.autoencoder import Autoencoder
     from animator.models.discriminator import Discriminator
     from animator.models.gan_head import GanHead
     from animator.models.motion_encoder import MotionEncoder
@@ -28,6 +29,6 @@ class AnimatorModels:
     discriminator: Discriminator
     reference_net: ReferenceNet
     unet: MotionUNet
-    vae: AutoencoderKL | None
+    vae: Autoencoder | None
     scheduler: DDIMScheduler
     control: Control | None = None

@@ -1,9 +1,9 @@
-"""The two autoencoders of diffusers behind one small interface: images <-> latents that the denoiser works on.
+"""The autoencoders behind one small interface: images <-> latents that the denoiser works on.
 
-`AutoencoderKL` treats frames one by one (sizes `lite` and `tiny`, and Stable Diffusion's own), and
-`AutoencoderKLTemporalDecoder` decodes neighbouring frames together (Stable Video Diffusion's, used by the release in
-both directions). Latents are shifted and scaled as the autoencoder's configuration says. Of `AutoencoderTiny` only the
-decoder is used, which makes rougher pictures of the same latents in less time.
+`AutoencoderKL` treats frames one by one (size `tiny`, and Stable Diffusion's own), and so does `PatchAutoencoder` (size
+`lite`); `AutoencoderKLTemporalDecoder` decodes neighbouring frames together (Stable Video Diffusion's, used by the
+release in both directions). Latents are shifted and scaled as the autoencoder's configuration says. Of
+`AutoencoderTiny` only the decoder is used, which makes rougher pictures of the same latents in less time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, AutoencoderTiny
 from torch import Tensor
 
-Autoencoder: TypeAlias = AutoencoderKL | AutoencoderKLTemporalDecoder
+from animator.models.patch_autoencoder import PatchAutoencoder
+
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderKLTemporalDecoder | PatchAutoencoder
 Decoder: TypeAlias = Autoencoder | AutoencoderTiny
 
 
 def downsampling(vae: Decoder) -> int:
     """Pixels per latent pixel along each side."""
+    if isinstance(vae, PatchAutoencoder):
+        return int(vae.config.patch_size)
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 

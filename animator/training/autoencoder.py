@@ -1,4 +1,7 @@
-"""Train the small autoencoder on patches of face crops: L1, a little LPIPS, and a trace of divergence from N(0, 1)."""
+"""Train the small autoencoder on patches of face crops: L1, a little LPIPS, and a trace of divergence from N(0, 1).
+
+Of a `PatchAutoencoder` the principal components are taken first, and then its decoder is trained.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from animator.evaluation.lpips import Lpips
 from animator.files import replaced_folder
 from animator.image import write_image
 from animator.models.autoencoder import Autoencoder
+from animator.models.patch_autoencoder import PatchAutoencoder
 from animator.pixels import to_uint8
 from animator.training.config import TrainAutoencoderConfig
 from animator.training.crops import FaceCrops
@@ -29,6 +33,7 @@ from animator.training.weights import load_networks
 from animator.visuals import Row, contact_sheet
 
 SHOWN = 8
+FITTED = 800  # frames whose patches give the principal components
 
 
 def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
@@ -54,19 +59,20 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
         raise XNeMoError("perceptual is on but perceptual_weights names no file; name one or set it to 0")
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     models = build_animator(config.animator, config.seed)
-    others = set()
-    if config.start_from is not None:
-        others = load_networks(models, Path(config.start_from)) - {"vae"}
+    loaded = set() if config.start_from is None else load_networks(models, Path(config.start_from))
     vae = models.vae
     assert vae is not None
     crops = FaceCrops.open(Path(config.crops))
+    if isinstance(vae, PatchAutoencoder) and "vae" not in loaded:
+        vae.fit(crops.images(_spread(crops, FITTED)))
     perceptual = None
     if config.perceptual_weights is not None:
         perceptual = Lpips(Path(config.perceptual_weights)).to(accelerator.device)
 
     # Before the average and the optimiser are made or loaded, because these follow the weights to where they are.
     vae.to(accelerator.device).train()
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    trained = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99))
     averages = {"vae": AveragedWeights(vae, config.ema_decay)}
     noise = torch.Generator().manual_seed(config.seed + 1)
     state = TrainingState({"vae": vae}, {"model": optimizer}, averages, {"noise": noise})
@@ -91,7 +97,7 @@ def train_autoencoder(config: TrainAutoencoderConfig) -> Path:
     finished.register_to_config(scaling_factor=1 / _latent_deviation(finished, crops))
     with replaced_folder(run.output / "weights") as weights:
         finished.save_pretrained(weights / "vae")
-        for name in others:
+        for name in loaded - {"vae"}:
             shutil.copytree(Path(config.start_from or "") / name, weights / name)
     return run.output / "weights"
 
@@ -135,7 +141,7 @@ def _losses(
 
 def _averaged(vae: Autoencoder, average: AveragedWeights) -> Autoencoder:
     finished = copy.deepcopy(vae).eval()
-    finished.load_state_dict(average.values)
+    average.store_in(finished)
     return finished
 
 
@@ -159,7 +165,11 @@ def _validate(
 @torch.no_grad()
 def _latent_deviation(vae: Autoencoder, crops: FaceCrops, frames: int = 128) -> float:
     """Standard deviation of the latents of evenly spaced training frames."""
-    rows = torch.tensor([row for clip in crops.clips_of("train") for row in crops.rows(clip)])
-    picked = rows[torch.linspace(0, len(rows) - 1, min(frames, len(rows))).long()]
-    images = crops.images(picked).to(vae.device)
+    images = crops.images(_spread(crops, frames)).to(vae.device)
     return torch.cat([vae.encode(x).latent_dist.mean for x in images.split(4)]).std().item()
+
+
+def _spread(crops: FaceCrops, frames: int) -> Tensor:
+    """Rows of so many training frames, evenly spaced."""
+    rows = torch.tensor([row for clip in crops.clips_of("train") for row in crops.rows(clip)])
+    return rows[torch.linspace(0, len(rows) - 1, min(frames, len(rows))).long()]

@@ -36,6 +36,7 @@ class LossConfig:
     face: float = key(1.0, "relative weight of face pixels in Eq. 3", minimum=0)
     eyes: float = key(1.0, "relative weight of the eyes in Eq. 3", minimum=0)
     mouth: float = key(1.0, "relative weight of the mouth in Eq. 3", minimum=0)
+    diffusion_regions: bool = key(False, "background, face, eyes and mouth weigh so in Eq. 1 as well; not in the paper")
 
 
 @dataclass

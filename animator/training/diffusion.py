@@ -17,10 +17,12 @@ from animator.models.motion_control import ControlResiduals
 from animator.training.clips import ClipBatch
 from animator.training.config import TrainAnimatorConfig
 from animator.training.image_token import ImageTokens
+from animator.training.losses import region_weights
 from animator.training.pairs import PairBatch
 from animator.training.randomness import sample_generators
 from animator.training.steps import Motion
 
+FINER = 4  # of the map of weights, before it is averaged to latent pixels
 # Noisy latents of windows and their noise levels -> what a control adds.
 Told = Callable[[Tensor, Tensor], ControlResiduals | None]
 
@@ -36,6 +38,7 @@ class Denoising:
         tokens: the motion of each frame, (B, F, L, d); None: it is not read.
         dropped: so many windows at the start are trained on Eq. 2's negative condition: no reference features, and no
             image token; their tokens hold the reference's own motion.
+        weights: of the latent pixels, (B, 1, F, h, w) of mean 1; None: all count alike, as in the paper.
         told: what a control adds to the windows that are not dropped (`animator.controls`); the reference net then
             hears their noise levels, and `image_tokens` is a prompt, which dropped windows keep. None: X-NeMo.
     """
@@ -45,6 +48,7 @@ class Denoising:
     image_tokens: Tensor
     tokens: Tensor | None
     dropped: int
+    weights: Tensor | None = None
     told: Told | None = None
 
 
@@ -55,7 +59,7 @@ def denoising_loss(
     generators: Sequence[torch.Generator],
     temporal: bool,
 ) -> Tensor:
-    """Mean squared error of the denoiser's prediction, Eq. 1.
+    """Mean squared error of the denoiser's prediction, Eq. 1, weighted if there are weights.
 
     Args:
         models: scheduler, reference net and denoiser.
@@ -91,7 +95,27 @@ def denoising_loss(
         temporal=temporal,
         residuals=residuals,
     )
-    return F.mse_loss(predicted.float(), denoising_target(models.scheduler, clean, noise, timesteps))
+    error = (predicted.float() - denoising_target(models.scheduler, clean, noise, timesteps)).square()
+    return (error if given.weights is None else error * given.weights).mean()
+
+
+def cell_weights(config: TrainAnimatorConfig, landmarks: Tensor, clean: Tensor) -> Tensor | None:
+    """Weight of each latent pixel by what the target shows there; None where all count alike.
+
+    Args:
+        config: with `losses.diffusion_regions` the regions' weights are those of Eq. 3.
+        landmarks: of the targets, (B, F, 478, 2) in [-1, 1].
+        clean: their latents, (B, channels, F, h, w).
+    Returns:
+        (B, 1, F, h, w), of mean 1.
+    """
+    if not config.losses.diffusion_regions:
+        return None
+    frames, cells = clean.shape[2], clean.shape[-1]
+    regions = (config.losses.background, config.losses.face, config.losses.eyes, config.losses.mouth)
+    # An eye may be smaller than a cell: the map is drawn finer and averaged.
+    fine = region_weights(landmarks.flatten(0, 1), FINER * cells, *regions)
+    return F.avg_pool2d(fine, FINER).unflatten(0, (-1, frames)).transpose(1, 2)
 
 
 def diffusion_loss(
@@ -119,7 +143,9 @@ def diffusion_loss(
     tokens = None
     if motion is not None:
         tokens = torch.cat([motion.reference_tokens[picked[:dropped]], motion.tokens[picked[dropped:]]])[:, None]
-    given = Denoising(PairBatch.swap(references)[:, :, None], references, image_tokens(images), tokens, dropped)
+    clean = PairBatch.swap(references)[:, :, None]
+    weights = cell_weights(config, PairBatch.swap(batch.landmarks[picked])[:, None], clean)
+    given = Denoising(clean, references, image_tokens(images), tokens, dropped, weights)
     generators = sample_generators(config.seed + 1, step, numbers.tolist())
     return denoising_loss(models, given, config.reference_masking, generators, temporal=False)
 
@@ -136,7 +162,8 @@ def clip_loss(
             own = models.motion_encoder.encode(batch.reference_crops[:dropped])
             in_place = torch.tensor([0.0, 0.0, 1.0], device=own.device).expand(dropped, 3)
             tokens[:dropped] = models.motion_encoder.fuse(own, in_place)[:, None].to(tokens.dtype)
-    given = Denoising(clean, references, image_tokens(batch.references), tokens, dropped)
+    weights = cell_weights(config, batch.landmarks, clean)
+    given = Denoising(clean, references, image_tokens(batch.references), tokens, dropped, weights)
     generators = sample_generators(config.seed + 1, step, batch.numbers.tolist())
     return denoising_loss(models, given, config.reference_masking, generators, temporal=True)
 

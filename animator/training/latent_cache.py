@@ -23,12 +23,13 @@ from animator.builders import resolve_device
 from animator.errors import XNeMoError
 from animator.files import atomic_path
 from animator.models.autoencoder import Autoencoder, autoencoder_id, downsampling, encode_images
+from animator.models.patch_autoencoder import PatchAutoencoder
 from animator.training.crops import LATENTS, LATENTS_ABOUT, LATENTS_SCHEMA, FaceCrops
 
 BATCH = 8  # pictures
 # What is encoded so far, without a header, and of what; a run that was stopped goes on behind it.
 _UNFINISHED, _UNFINISHED_ABOUT = ".latents.partial", ".latents.partial.json"
-_CLASSES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderKLTemporalDecoder)}
+_CLASSES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderKLTemporalDecoder, PatchAutoencoder)}
 
 
 def cache_latents(folder: Path, autoencoder: Path, device: str, mixed_precision: str = "no") -> None:

@@ -17,7 +17,15 @@ from animator.models.autoencoder import encode_images
 from animator.pixels import to_uint8
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import Denoising, clip_loss, clip_motion, denoising_loss, diffusion_loss, draw
+from animator.training.diffusion import (
+    Denoising,
+    cell_weights,
+    clip_loss,
+    clip_motion,
+    denoising_loss,
+    diffusion_loss,
+    draw,
+)
 from animator.training.drivers import Drivers, themselves
 from animator.training.latent_statistics import latent_statistics
 from animator.training.pairs import PairSampler
@@ -157,9 +165,11 @@ class Validator:
         batch, control = self.batch.to(models.unet.device), control_of(models)
         target, drivers = batch.swap(batch.images), themselves(batch)
         references = encode_images(models.vae, batch.images)
-        prompt = control.prompt.to(references).expand(len(references), -1, -1)
+        prompt = control.prompts(references)
         told = telling(control, drivers, torch.ones(len(references), 2).to(references), 1)
-        windows = Denoising(batch.swap(references)[:, :, None], references, prompt, None, 0, told)
+        clean = batch.swap(references)[:, :, None]
+        weights = cell_weights(self.config, batch.swap(batch.landmarks)[:, None], clean)
+        windows = Denoising(clean, references, prompt, None, 0, weights, told)
         loss = denoising_loss(models, windows, 0.0, sample_generators(SEED, 0, batch.numbers.tolist()), temporal=False)
         shown = Drivers(drivers.pictures[:SHOWN], drivers.points[:SHOWN])
         told = telling(control, shown, torch.ones(len(shown.points), 2).to(references), 1)

@@ -7,6 +7,7 @@ denoiser's own encoder), the reference net hears the noise level, and no label o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -21,7 +22,7 @@ from animator.models.motion_control import ControlResiduals
 from animator.training.clips import ClipBatch
 from animator.training.config import TrainAnimatorConfig
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import Denoising, clip_latents, denoising_loss, latents_of
+from animator.training.diffusion import Denoising, cell_weights, clip_latents, denoising_loss, latents_of
 from animator.training.drivers import Drivers, Renderer, mesh_points, scaled, themselves
 from animator.training.pairs import PairBatch
 from animator.training.randomness import Share, sample_generators
@@ -70,7 +71,9 @@ class PicturesStage(Stage):
         references = latents_of(self.models, batch.images, batch.latents)
         clean = PairBatch.swap(references)[:, :, None]
         dropped = int((batch.numbers < round(2 * self.config.pairs * self.config.condition_dropout)).sum())
-        return picture_losses(self, self.control, drivers, clean, references, dropped, batch.numbers, step, False)
+        weights = cell_weights(self.config, PairBatch.swap(batch.landmarks)[:, None], clean)
+        windows = Denoising(clean, references, self.control.prompts(clean), None, dropped, weights)
+        return picture_losses(self, self.control, drivers, windows, batch.numbers, step, temporal=False)
 
 
 class PicturesTemporalStage(TemporalStage):
@@ -86,7 +89,9 @@ class PicturesTemporalStage(TemporalStage):
         references, clean = clip_latents(self.models, batch)
         drivers = Drivers(batch.frames.flatten(0, 1), mesh_points(batch.landmarks.flatten(0, 1)))
         dropped = int((batch.numbers < round(self.config.clips * self.config.condition_dropout)).sum())
-        return picture_losses(self, self.control, drivers, clean, references, dropped, batch.numbers, step, True)
+        weights = cell_weights(self.config, batch.landmarks, clean)
+        windows = Denoising(clean, references, self.control.prompts(clean), None, dropped, weights)
+        return picture_losses(self, self.control, drivers, windows, batch.numbers, step, temporal=True)
 
 
 def control_of(models: AnimatorModels) -> ControlNets:
@@ -104,9 +109,7 @@ def picture_losses(
     stage: Stage,
     control: ControlNets,
     drivers: Drivers,
-    clean: Tensor,
-    references: Tensor,
-    dropped: int,
+    windows: Denoising,
     numbers: Tensor,
     step: int,
     temporal: bool,
@@ -115,21 +118,19 @@ def picture_losses(
 
     Args:
         drivers: of B windows of F frames, (B F, ...); they are scaled here, all frames of a window alike.
-        clean, references, dropped: as in `Denoising`.
+        windows: what is denoised, still without what the control tells.
         numbers: of the windows in the step's whole batch, (B,).
     """
-    config, frames = stage.config, clean.shape[2]
+    config, frames = stage.config, windows.clean.shape[2]
     generators = sample_generators(config.seed + 2, step, numbers.tolist())
     # One and the same draw for all frames of a window.
     again = [g.clone_state() for g in generators for _ in range(frames)]
     drivers = scaled(drivers, config.driver_scaling, again)
     # Each control is left out by itself now and then, so that neither relies on the other.
     kept = torch.stack([torch.rand(2, generator=g) for g in generators]) >= config.control_dropout
-    told = telling(control, drivers, kept.to(clean), frames, dropped)
-    prompt = control.prompt.to(clean).expand(len(clean), -1, -1)
-    given = Denoising(clean, references, prompt, None, dropped, told)
+    told = telling(control, drivers, kept.to(windows.clean), frames, windows.dropped)
     noise = sample_generators(config.seed + 1, step, numbers.tolist())
-    loss = denoising_loss(stage.models, given, config.reference_masking, noise, temporal)
+    loss = denoising_loss(stage.models, replace(windows, told=told), config.reference_masking, noise, temporal)
     return StepLosses({"diffusion": config.losses.diffusion * loss})
 
 

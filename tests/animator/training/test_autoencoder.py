@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from animator.builders import animator_config, build_animator
@@ -15,6 +14,7 @@ from animator.errors import XNeMoError
 from animator.models.autoencoder import encode_images
 from animator.training.autoencoder import train_autoencoder
 from animator.training.crops import FaceCrops
+from animator.training.latent_cache import load_autoencoder
 from animator.training.weights import load_networks
 
 
@@ -31,7 +31,7 @@ def checkpoint(output: Path) -> dict:
 @torch.no_grad()
 def psnr(weights: Path, images: Tensor) -> float:
     """Of reconstructed images (N, 3, S, S), in dB."""
-    vae = AutoencoderKL.from_pretrained(weights / "vae")
+    vae = load_autoencoder(weights)
     decoded = vae.decode(vae.encode(images).latent_dist.mean).sample.clamp(-1, 1)
     return -10 * ((decoded - images) / 2).square().mean().log10().item()
 
@@ -52,6 +52,22 @@ def test_it_learns_and_its_latents_have_unit_variance(crops_folder: Path, tmp_pa
     with torch.no_grad():
         # As the next stage has it: with the factor that was measured, not the one of its configuration.
         assert encode_images(models.vae, images).std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_principal_components_are_taken_first_and_then_the_decoder_is_trained(
+    crops_folder: Path, tmp_path: Path
+) -> None:
+    crops = FaceCrops.open(crops_folder)
+    images = crops.images(torch.tensor(list(crops.rows(0))))
+    by_patches = ["animator.vae.patch_size=8", "animator.vae.block_out_channels=[16]"]
+    start = train(crops_folder, tmp_path / "start", 0, *by_patches)
+    weights = train(crops_folder, tmp_path / "long", 60, *by_patches, "ema_decay=0.9")
+    before, after = load_autoencoder(start), load_autoencoder(weights)
+    assert torch.equal(before.encoder.weight, after.encoder.weight)
+    assert psnr(start, images) > 20  # of 4 numbers in place of 192, from one person's frames
+    assert psnr(weights, images) > psnr(start, images) + 0.5
+    with torch.no_grad():
+        assert encode_images(after, images).std().item() == pytest.approx(1, abs=0.05)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(crops_folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from animator.errors import XNeMoError
 from animator.models import AnimatorModels
 from animator.models.autoencoder import decode_latents, encode_images
 from animator.training.crops import FaceCrops
-from animator.training.diffusion import denoising_target, diffusion_loss, draw
+from animator.training.diffusion import cell_weights, denoising_target, diffusion_loss, draw
 from animator.training.image_token import ImageTokens
 from animator.training.pairs import PairBatch, PairSampler
 from animator.training.randomness import sample_generators
@@ -87,6 +87,31 @@ def test_the_loss_of_predicting_nothing_is_the_targets_power(kind: str, batch: P
         "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * clean,
     }
     torch.testing.assert_close(loss, targets[kind].square().mean())
+
+
+@torch.no_grad()
+def test_regions_weigh_in_the_denoising_loss_where_that_is_asked_for(batch: PairBatch) -> None:
+    clean = torch.zeros(4, 4, 1, 16, 16)
+    landmarks = PairBatch.swap(batch.landmarks)[:, None]
+    assert cell_weights(load_config("train_animator", ["animator=tiny"]), landmarks, clean) is None
+    words = ["animator=tiny", "losses.diffusion_regions=true", "losses.background=0", "losses.face=1"]
+    weights = cell_weights(load_config("train_animator", [*words, "losses.mouth=4"]), landmarks, clean)
+    assert weights is not None and weights.shape == (4, 1, 1, 16, 16)
+    torch.testing.assert_close(weights.mean(dim=(1, 2, 3, 4)), torch.ones(4))
+    for points, shown in zip(landmarks[:, 0], weights[:, 0, 0], strict=True):
+        lips, forehead = (((points[point] + 1) * 8).long().tolist() for point in (13, 151))
+        assert shown[lips[1], lips[0]] > 2 * shown[forehead[1], forehead[0]] > 0
+        assert shown[0, 0] == 0
+
+    models = silent("sample", "animator.unet.reference_latents=true")
+    config = load_config("train_animator", [*words, "losses.mouth=1", "pairs=2", "diffusion_pairs=2"])
+    motion = encode_motion(models.motion_encoder, batch)
+    loss = diffusion_loss(models, NO_TOKENS, motion, batch, config, step=0)
+    latents = encode_images(models.vae, batch.images)
+    moved = (PairBatch.swap(latents) - latents).square().mean(dim=1)
+    face = cell_weights(config, landmarks, clean)
+    assert face is not None
+    torch.testing.assert_close(loss, (moved * face[:, 0, 0]).mean())
 
 
 @torch.no_grad()
