@@ -19,7 +19,7 @@ class TokenizerStream:
     1e-5). The two directions do not know of each other. A whole clip is aligned by its end, which is not known while
     it runs: where it is, give `padding`; otherwise the clip's first frame is the first of a token, and the last
     frames, fewer than a token holds, stay in the stream. Tokens come `tokenizer.search_delay` tokens late, as they hang
-    on what follows; `last_tokens` are the late ones, were the clip over now.
+    on what follows; `last_tokens` are the late ones, were the clip over now, and `settle` decides them now.
 
     Args:
         model: a causal tokenizer's networks.
@@ -77,6 +77,12 @@ class TokenizerStream:
         """The tokens that more motion might still change, (m, levels), int64 on the CPU; the stream stays as it is."""
         best = self._paths.best
         return torch.zeros(0, self._model.config.levels, dtype=torch.int64) if best is None else best[0].cpu()
+
+    def settle(self) -> Tensor:
+        """Decide the tokens that more motion might still change, (m, levels); the search goes on behind them."""
+        late = self.last_tokens()
+        self._paths.settle()
+        return late
 
     @torch.no_grad()
     def push_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,10 +27,10 @@ from motion_gpt.evaluation.features import MotionSpace
 from motion_gpt.models.motion_gpt import MotionGpt
 from motion_gpt.ngrams import TokenModel, fit_token_models
 from motion_gpt.outpainting import continue_motion
-from motion_gpt.training.clips import LabelledClips, clip_tokens, read_labelled_clips
+from motion_gpt.training.clips import LabelledClips, read_labelled_clips
 from motion_gpt.training.validation import ClipTokens, counting_cuts
 from motion_gpt.weights import load_gpt
-from motion_tokenizer.features import FEATURES, to_features
+from motion_tokenizer.features import FEATURES, from_features, to_features
 from motion_tokenizer.tokenizer import MotionTokenizer
 
 GENERATOR, REAL, RECONSTRUCTION = "generator", "real", "reconstruction"
@@ -172,9 +172,12 @@ def _reconstructed(config: EvaluateGenerationConfig, subject: Subject, case: Cas
     tokenizer = subject.tokenizer
     prefix = read_prefix(tokenizer, subject.motion(case.prefix))
     stride = tokenizer.frames_per_token
-    missing = -len(case.truth) % stride
-    whole = torch.cat([case.prefix, case.truth, case.truth[-1:].expand(missing, -1)])
-    tokens = clip_tokens(whole[len(case.prefix) % stride :], tokenizer)[len(prefix.tokens) :]
+    stream = tokenizer.stream()
+    stream.push_motion(*from_features(case.prefix[len(case.prefix) % stride :]))
+    # The prefix has the tokens that it has by itself; a search that waits would change the last ones.
+    stream.settle()
+    truth = torch.cat([case.truth, case.truth[-1:].expand(-len(case.truth) % stride, -1)])
+    tokens = torch.cat([stream.push_motion(*from_features(truth)), stream.last_tokens()])
     return Continuation(tokenizer, prefix, config.seam).push(tokens)[: len(case.truth)]
 
 

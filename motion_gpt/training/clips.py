@@ -12,6 +12,9 @@ from torch import Tensor
 from animator.dataset import MotionDataset
 from animator.errors import XNeMoError
 from motion_gpt.vocabulary import Condition, Vocabulary
+from motion_tokenizer.models.blocks import StreamState
+from motion_tokenizer.models.search import Paths
+from motion_tokenizer.models.vqvae import MotionVQVAE
 from motion_tokenizer.tokenizer import MotionTokenizer
 from motion_tokenizer.training.clips import FeatureClips, read_clips
 
@@ -118,17 +121,12 @@ def _totals(groups: Sequence[object], lengths: Tensor) -> Tensor:
     return torch.tensor([totals[group] for group in groups], dtype=torch.float64)
 
 
-def clip_tokens(features: Tensor, tokenizer: MotionTokenizer) -> Tensor:
-    """Tokens of a clip, as `MotionTokenizer.encode` makes them; features (frames, 515) to (n, levels)."""
-    return tokens_of([features], tokenizer)[0]
-
-
 @torch.inference_mode()
 def tokens_of(clips: Sequence[Tensor], tokenizer: MotionTokenizer) -> list[Tensor]:
     """Tokens of many clips, as `MotionTokenizer.encode` makes them, but for ties that rounding may decide otherwise.
 
     Clips of a like length are encoded together: choosing tokens by what they decode to goes step by step, and costs a
-    third so. What is put behind the shorter ones is in the future of all that counts.
+    third so. What is put behind the shorter ones comes after their last token was decided.
 
     Args:
         clips: features, (frames, 515) each.
@@ -147,7 +145,22 @@ def tokens_of(clips: Sequence[Tensor], tokenizer: MotionTokenizer) -> list[Tenso
         count = max(1, together // longest)
         numbers, order = order[-count:], order[:-count]
         batch = [torch.cat([padded[n], padded[n][-1:].expand(longest - len(padded[n]), -1)]) for n in numbers]
-        encoded = model.encode(torch.stack(batch).to(model.mean)).cpu()
-        for number, row in zip(numbers, encoded, strict=True):
-            tokens[number] = row[: len(padded[number]) // stride].clone()
+        encoded = _encode_together(model, torch.stack(batch).to(model.mean), [len(padded[n]) for n in numbers])
+        tokens.update(zip(numbers, encoded, strict=True))
     return [tokens[number] for number in range(len(clips))]
+
+
+def _encode_together(model: MotionVQVAE, features: Tensor, lengths: list[int]) -> list[Tensor]:
+    """Tokens of each of (B, T, F), of which its first frames count; lengths are multiples of the stride."""
+    stride = model.config.stride
+    if model.config.search_delay == 0:
+        return [row[: n // stride].clone() for row, n in zip(model.encode(features).cpu(), lengths, strict=True)]
+    # A clip's last tokens hang on where it ends.
+    state, paths, decided, begin = StreamState(), Paths(), [], 0
+    tokens: dict[int, Tensor] = {}
+    for end in sorted(set(lengths)):
+        decided.append(model.encode_next(features[:, begin:end], state, paths))
+        known = torch.cat([*decided, *([] if paths.best is None else [paths.best])], dim=1).cpu()
+        tokens |= {row: known[row].clone() for row, length in enumerate(lengths) if length == end}
+        begin = end
+    return [tokens[row] for row in range(len(lengths))]

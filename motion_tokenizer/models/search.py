@@ -46,6 +46,13 @@ class Paths:
         """What is not decided yet of the best one, (B, n, L); None before the first token."""
         return None if self.tokens is None else self.tokens[:, 0]
 
+    def settle(self) -> None:
+        """Take the best one for good, so that what follows goes on from its tokens."""
+        if self.errors is not None and self.tokens is not None:
+            self.errors = torch.full_like(self.errors, torch.inf)
+            self.errors[:, 0] = 0
+            self.tokens = self.tokens[:, :, :0]
+
     def copy(self) -> Paths:
         """The same ways, for a stream that goes another way from here."""
         return replace(self, memory=self.memory.copy())

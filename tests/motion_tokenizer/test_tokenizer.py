@@ -120,6 +120,30 @@ def test_a_stream_that_is_asked_for_late_tokens_goes_on_as_if_it_had_not_been() 
         assert torch.equal(heard, tokenizer.encode(clip[: part.stop]).tokens)
 
 
+def test_a_stream_goes_on_behind_tokens_that_were_settled() -> None:
+    words = ("tokenizer.search=4", "tokenizer.search_paths=3", "tokenizer.search_delay=2")
+    tokenizer, clip = tiny.tokenizer(*words), tiny.motion(48)
+    stream = tokenizer.stream()
+    before = torch.cat([stream.push_motion(clip.latents[:20], clip.boxes[:20]), stream.settle()])
+    assert torch.equal(before, tokenizer.encode(clip[:20]).tokens)
+    assert len(stream.last_tokens()) == len(stream.settle()) == 0
+    rest = torch.cat([stream.push_motion(clip.latents[20:], clip.boxes[20:]), stream.last_tokens()])
+    assert len(before) + len(rest) == 12
+
+
+def test_a_stream_that_settles_each_token_follows_one_way() -> None:
+    words = ("tokenizer.search=4", "tokenizer.search_paths=3", "tokenizer.search_delay=2")
+    several, clip = tiny.tokenizer(*words), tiny.motion(48)
+    stream = several.stream()
+    settled = []
+    for begin in range(0, 48, 4):
+        part = slice(begin, begin + 4)
+        assert len(stream.push_motion(clip.latents[part], clip.boxes[part])) == 0
+        settled.append(stream.settle())
+    several.model.register_to_config(search_paths=1, search_delay=0)
+    assert torch.equal(torch.cat(settled), several.encode(clip).tokens)
+
+
 def test_streams_refuse_what_cannot_be_motion_or_tokens() -> None:
     tokenizer, clip = tiny.tokenizer(), tiny.motion(8)
     stream = tokenizer.stream()

@@ -16,7 +16,7 @@ from motion_gpt.evaluation.baselines import (
 from motion_gpt.evaluation.features import MotionSpace
 from motion_gpt.ngrams import fit_token_models
 from motion_gpt.seam import SeamSettings
-from motion_gpt.training.clips import clip_tokens
+from motion_gpt.training.clips import tokens_of
 from tests.motion_tokenizer.tiny import features, tokenizer
 
 CLIPS = list(features(8, 240))
@@ -65,7 +65,7 @@ def test_var2_goes_on_smoothly_with_training_like_spread_for_a_long_time() -> No
 
 def test_counted_tokens_begin_where_the_prefix_ends() -> None:
     speaker = tokenizer()
-    tokens = [clip_tokens(clip, speaker) for clip in CLIPS]
+    tokens = tokens_of(CLIPS, speaker)
     bigram = fit_token_models(tokens, [str(n) for n in range(8)], speaker.codes)["bigram"]
     made = CountedTokens(bigram, speaker, SEAM).go_on(CLIPS[0][:50], 30, draws())
     assert made.shape == (30, 515)

@@ -161,8 +161,9 @@ def test_shuffled_labels_are_the_same_labels_on_other_clips(settings: Settings) 
     assert torch.equal(shuffled.labelled, clips.labelled)
 
 
-def test_clips_are_tokenised_together_as_they_are_alone() -> None:
-    speaker = tokenizer("tokenizer.search=4")
+@pytest.mark.parametrize("overrides", [(), ("tokenizer.search_paths=3", "tokenizer.search_delay=2")])
+def test_clips_are_tokenised_together_as_they_are_alone(overrides: tuple[str, ...]) -> None:
+    speaker = tokenizer("tokenizer.search=4", *overrides)
     lengths = [37, 9, 64, 64, 150, 4]
     clips = [to_features(m.latents, m.boxes) for m in (motion(n, seed) for seed, n in enumerate(lengths))]
     for clip, tokens in zip(clips, tokens_of(clips, speaker), strict=True):
