@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+import torch
 from tqdm import tqdm
 
 from animator.audio import write_wav
@@ -27,6 +28,8 @@ from animator.extraction.on_ray import run_ray
 from animator.extraction.reading import SOUND_RATE, ReadJob, ReadSettings
 from animator.extraction.sources import ClipSource, list_clips
 from animator.extraction.target import Target
+
+SMALL = 20_000_000  # parameters; an encoder with fewer takes less time for a frame than reading it does
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,11 @@ def extract_dataset(source: Path, folder: Path, config: ExtractConfig) -> Extrac
     failed: dict[str, str] = {}
     with target.opened():
         waiting = {clip.path.absolute(): clip for clip in clips if not target.holds(clip)}
-        with closing(_results(list(waiting), config, encoder)) as results, _Bar(len(clips), len(waiting)) as bar:
+        with (
+            closing(_results(list(waiting), config, encoder)) as results,
+            _threads_beside_readers(encoder),
+            _Bar(len(clips), len(waiting)) as bar,
+        ):
             for path, result in results:
                 clip = waiting[path]
                 if isinstance(result, XNeMoError):
@@ -80,6 +87,18 @@ def extract_dataset(source: Path, folder: Path, config: ExtractConfig) -> Extrac
             raise XNeMoError(f"none of the {len(clips)} clips could be extracted: {'; '.join(failed.values())}")
         target.put_together(clips, splits)
     return Extraction(folder, MotionDataset.open(folder).summary(), len(waiting) - len(failed), failed)
+
+
+@contextmanager
+def _threads_beside_readers(encoder: ClipEncoder) -> Iterator[None]:
+    """Let a small encoder compute on one thread: more would take the cores from the readers, on whom all waits."""
+    threads = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in encoder.encoder.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _results(
