@@ -10,6 +10,7 @@ import torch
 
 from animator.builders import animator_config, build_animator, build_image_encoder
 from animator.models.autoencoder import chunk_frames
+from animator.models.patch_autoencoder import REPAIRED_AT
 
 MEGABYTE = 2**20
 
@@ -83,7 +84,8 @@ def estimate_of_size(size: str, dtype: torch.dtype, window: int = 24) -> Estimat
     finest = config.unet.sample_size**2 * config.unet.block_out_channels[0]
     denoising = 2 * window * finest * LIVE_MAPS  # twice: with and without the condition
     together = chunk_frames(config.vae.temporal)
-    decoding = together * config.image_size**2 * config.vae.block_out_channels[0] * DECODER_MAPS
+    side = config.image_size if config.vae.patch_size is None else config.image_size // REPAIRED_AT
+    decoding = together * side**2 * config.vae.block_out_channels[0] * DECODER_MAPS
     return Estimate(*(number * bytes_each / MEGABYTE for number in (parameters, denoising, decoding)))
 
 

@@ -28,7 +28,7 @@ start=()
 if [ -d "$work/start" ]; then start=(start_from=start); fi
 settings=("$@")
 if [ ${#settings[@]} -eq 0 ]; then
-    settings=(shares.autoencoder=3 shares.animator=17
+    settings=(shares.autoencoder=1 shares.animator=19
         "settings.autoencoder=['batch=32']"
         "stages=['laptop schedule.label_warm_up_steps=${WARM_UP:-0}','laptop train_diffusion=true image_size=256 cached_latents=true schedule.label_warm_up_steps=0 learning_rate=3e-4']")
 fi

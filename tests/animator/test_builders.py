@@ -66,7 +66,7 @@ def test_the_parts_of_a_size_fit_together(size: str) -> None:
     encoder, unet, reference, vae = config.motion_encoder, config.unet, config.reference_net, config.vae
     assert encoder.latent_dim == encoder.motion_tokens * unet.motion_token_dim == config.gan_head.motion_dim
     assert vae.latent_channels == unet.in_channels == unet.out_channels == reference.in_channels
-    assert config.image_size == unet.sample_size * 2 ** (len(vae.block_out_channels) - 1)
+    assert config.image_size == unet.sample_size * vae.downsampling
     assert unet.block_out_channels == reference.block_out_channels
     assert unet.cross_attention_dim == reference.cross_attention_dim
     assert config.discriminator.image_size == config.gan_head.generator_base * 2 ** (
