@@ -137,6 +137,7 @@ class Decoder:
         self.context = model.context
         self.tokenizer_id: str = model.config.tokenizer_id
         self.detail = copy.deepcopy(model.detail).cpu()
+        self.recall = copy.deepcopy(model.recall).cpu()
         self.embedding = model.transformer.wte.weight.detach()
         self.positions = model.transformer.wpe.weight.detach().float()
         self.network = Network(model, dtype or self.embedding.dtype).eval().requires_grad_(False)

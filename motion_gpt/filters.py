@@ -14,6 +14,20 @@ from torch import Tensor
 from motion_gpt.settings import Sampling
 
 
+def mix_in(logits: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+    """Give a share of the probability to other distributions.
+
+    Args:
+        logits: (items, levels, codes).
+        others: probabilities, (items, levels, codes).
+        shares: 0 to 1, (items,).
+    Returns:
+        Log-probabilities.
+    """
+    shares = shares[:, None, None]
+    return ((1 - shares) * logits.softmax(dim=-1) + shares * others).log()
+
+
 def penalise_repetition(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
     """Divide the probability of every code that occurred lately by `penalty`.
 

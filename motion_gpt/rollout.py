@@ -15,7 +15,8 @@ from torch import Tensor
 
 from motion_gpt.decoder import Decoder
 from motion_gpt.delay import apply_delay
-from motion_gpt.filters import choose, penalise_repetition
+from motion_gpt.filters import choose, mix_in, penalise_repetition
+from motion_gpt.models.recall import trust
 from motion_gpt.settings import Sampling, item_generator
 from motion_gpt.vocabulary import CONDITION_ROWS, Condition, Vocabulary
 
@@ -104,6 +105,7 @@ class Rollout:
         self.window[:, : self.rows - self.start] = torch.stack([rows[self.start : self.given] for rows in delayed])
         # Rows of which only the finer levels are given, those of the last given tokens.
         self.begun = torch.stack([rows[self.given :] for rows in delayed])
+        self.recalled = self._recall(items)
         self.logits: Tensor | None = self._prefill(_all_equal(delayed) and _all_equal(list(self.conditions)))
         self.slid = False
 
@@ -136,12 +138,28 @@ class Rollout:
         """Ids of a new row, (items, levels), from logits (rows, levels, codes)."""
         settings = self.settings
         mixed = mix_branches(logits.unflatten(0, (-1, len(self.weights))), self.weights)
+        if self.recalled is not None:
+            mixed = mix_in(mixed, *self.recalled)
         if settings.repetition_window and settings.repetition_penalty != 1:
             filled = self.rows - self.start
             recent = self.window[:, max(0, filled - settings.repetition_window) : filled]
             codes = self.vocabulary.to_tokens(recent).to(mixed.device)
             mixed = penalise_repetition(mixed, codes, settings.repetition_penalty)
         return self.vocabulary.to_ids(choose(mixed, settings, self.generators).cpu())
+
+    def _recall(self, items: list[Item]) -> tuple[Tensor, Tensor] | None:
+        """What comes again of the given parts, (items, levels, codes), and with which shares, (items,); None: nothing.
+
+        Where an emotion is asked for, the given part may express another one.
+        """
+        share = self.settings.recall * trust(self.given)
+        shares = torch.tensor([share if item.condition == Condition() else 0.0 for item in items])
+        if not self.decoder.recall.dimensions or not self.settings.temperature or not shares.any():
+            return None
+        # One by one, so that the bits of an item do not depend on the others.
+        near = torch.stack([self.decoder.recall.near(item.prefix) for item in items])
+        device = self.decoder.embedding.device
+        return near.to(device), shares.to(device)
 
     def _append(self, row: Tensor) -> None:
         start = window_start(self.rows + 1, self.capacity)

@@ -15,7 +15,7 @@ from animator.errors import XNeMoError
 class Sampling:
     """How tokens are drawn.
 
-    In this order: guidance on log-probabilities, repetition penalty, temperature, top-k, top-p, min-p, draw.
+    In this order: guidance on log-probabilities, recall, repetition penalty, temperature, top-k, top-p, min-p, draw.
     """
 
     seed: int = key(0, "the same seed, weights and input give the same tokens, whatever else is drawn", minimum=0)
@@ -38,6 +38,13 @@ class Sampling:
         "classifier-free guidance: log p = log p(null) + guidance_scale (log p(condition) - log p(null)); 1 is none, "
         "more makes the condition stronger, 0 ignores it",
         minimum=0,
+    )
+    recall: float = key(
+        0.5,
+        "share of the probability that goes to codes near those of the given part, where no emotion is asked for; 0: "
+        "none, as with temperature=0",
+        minimum=0,
+        maximum=1,
     )
     detail: float = key(
         0.8,

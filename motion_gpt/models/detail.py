@@ -5,7 +5,7 @@ reconstructions, has a mean in each clip (how this head and this camera differ f
 Gaussian to a good approximation and follows itself. The mean is estimated from the driving and held; the rest is drawn
 by a vector autoregression on its principal components, from where the driving's last frames left it. How much a clip
 trembles differs between clips more than anything else: as much is drawn as the driving has and its tokens have not, and
-where a driving is stiller than what its tokens decode to, that is made stiller too.
+where a driving is stiller than what its tokens decode to, that is made stiller too, and pauses as it does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from motion_gpt.autoregression import Autoregression
+from motion_gpt.models.pauses import Pauses
 from motion_tokenizer.features import BOXES, FEATURES, LATENTS
 
 _LEAST = 1e-6  # of the largest deviation: what moves less is taken for constant
@@ -122,12 +123,14 @@ class DetailStream:
         self._steady = torch.zeros(FEATURES, dtype=torch.float64)
         self._rest: tuple[Tensor, Tensor] | None = None
         self._added = 0
+        safe = torch.where(scale > 0, scale, torch.inf)
+        own = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         if driving is None or decoded is None:
+            self._pauses = Pauses(None, None, own)
             self._left = self._newer, self._newer
             self.draw(_SETTLING)
             return
         left_out = driving.double() - decoded.double()
-        safe = torch.where(scale > 0, scale, torch.inf)
         self._steady = left_out.mean(dim=0) * (len(left_out) / (len(left_out) + detail.doubt.double()))
         self._liveliness = _liveliness(
             driving.double() / safe @ axes, decoded.double() / safe @ axes, detail.pace.double()
@@ -136,6 +139,7 @@ class DetailStream:
         self._left = older, newer
         self._damping, self._hold = _stillness(driving.double() / safe, decoded.double() / safe)
         self._rest = decoded[-1], decoded[-1] + self.before[-1]
+        self._pauses = Pauses(driving.double() / safe, self._rest[1], own)
 
     @property
     def before(self) -> Tensor:
@@ -144,7 +148,10 @@ class DetailStream:
         return ((drawn + torch.stack(self._left)) @ self._restore + self._steady).float()
 
     def add(self, decoded: Tensor) -> Tensor:
-        """The next decoded frames, (n, 515), with what is drawn for them."""
+        """The next decoded frames, (n, 515), with what is drawn for them, and with pauses."""
+        return self._pauses(self._moving(decoded))
+
+    def _moving(self, decoded: Tensor) -> Tensor:
         drawn = self.draw(len(decoded))
         if self._rest is None:
             return decoded + drawn

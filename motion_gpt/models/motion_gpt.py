@@ -15,6 +15,7 @@ from transformers import GPT2Config, GPT2Model
 
 from animator.errors import XNeMoError
 from motion_gpt.models.detail import MotionDetail
+from motion_gpt.models.recall import Recall
 from motion_gpt.vocabulary import Vocabulary
 
 
@@ -31,6 +32,7 @@ class MotionGpt(ModelMixin, ConfigMixin):
         dropout: in training.
         tokenizer_id: which tokenizer's tokens it speaks; empty for one that was never trained.
         detail_components: of `detail`, what the tokens leave out of motion.
+        code_dim: of the tokenizer's codes, which `recall` knows; 0: it does not.
     """
 
     config_name = "config.json"
@@ -47,12 +49,14 @@ class MotionGpt(ModelMixin, ConfigMixin):
         dropout: float = 0.1,
         tokenizer_id: str = "",
         detail_components: int = 0,
+        code_dim: int = 0,
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} must be a multiple of heads {heads}")
         self.vocabulary = Vocabulary(codes, levels)
         self.detail = MotionDetail(detail_components)
+        self.recall = Recall(levels, codes, code_dim)
         self.transformer = GPT2Model(
             GPT2Config(
                 vocab_size=self.vocabulary.size,

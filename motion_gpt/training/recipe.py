@@ -134,13 +134,18 @@ def _check(config: TrainGptConfig) -> None:
 
 def _build(config: TrainGptConfig, tokenizer: MotionTokenizer) -> MotionGpt:
     """A fresh network, or that of `start_from`."""
-    fresh = build_gpt(config.gpt, tokenizer.codes, tokenizer.levels, tokenizer.id, config.seed)
+    codebooks = tokenizer.codebooks
+    fresh = build_gpt(
+        config.gpt, tokenizer.codes, tokenizer.levels, tokenizer.id, config.seed, code_dim=codebooks.shape[-1]
+    )
+    fresh.recall.fit(codebooks)
     if config.start_from is None:
         if config.code_embedding == "codebook":
-            start_from_codebooks(fresh, tokenizer.codebooks, config.seed)
+            start_from_codebooks(fresh, codebooks, config.seed)
         return fresh
     try:
-        fresh.load_state_dict(load_gpt(config.start_from, tokenizer).state_dict())
+        known = {f"recall.{name}": value for name, value in fresh.recall.state_dict().items()}
+        fresh.load_state_dict(load_gpt(config.start_from, tokenizer).state_dict() | known)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise XNeMoError(
