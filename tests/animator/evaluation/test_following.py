@@ -50,6 +50,13 @@ def test_signals_are_what_they_are_called(measured: FaceMeasures) -> None:
     left, right = (measured.blendshapes[:, measured.names.index(f"eyeBlink{side}")] for side in ("Left", "Right"))
     np.testing.assert_allclose(found["blink"], (left + right) / 2)
     np.testing.assert_array_equal(found["pitch"], measured.angles[:, 1])
+    # Who looks as far to one side as another looks to the other has the opposite gaze.
+    swap = {"eyeLookOutLeft": "eyeLookInLeft", "eyeLookOutRight": "eyeLookInRight"}
+    swap |= {other: name for name, other in swap.items()}
+    columns = [measured.names.index(swap.get(name, name)) for name in measured.names]
+    turned = replace(measured, blendshapes=measured.blendshapes[:, columns])
+    np.testing.assert_allclose(signals(turned)["gaze"], -found["gaze"], atol=1e-6)
+    assert np.nanstd(found["gaze"]) > 0.02
 
 
 def test_less_movement_correlates_but_its_extent_shows(measured: FaceMeasures) -> None:
