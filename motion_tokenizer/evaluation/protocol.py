@@ -112,10 +112,8 @@ def _about(networks: TrainedNetworks) -> dict[str, Any]:
     """What a table says of trained networks."""
     model, settings = networks.model, networks.model.config
     levels, per_second = model.bottleneck.levels, networks.fps / settings.stride
-    tried = settings.search if levels else 1
     return {
-        "about": f"trained, quantiser {settings.quantizer['kind']}"
-        + (f", best of {tried} codes tried for each token" if tried > 1 else ""),
+        "about": f"trained, quantiser {settings.quantizer['kind']}" + (_search(model) if levels else ""),
         "folder": _run_name(networks.folder),
         "kind": settings.quantizer["kind"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -125,6 +123,17 @@ def _about(networks: TrainedNetworks) -> dict[str, Any]:
         "tokens_per_second": per_second * levels,
         "bits_per_second": per_second * levels * math.log2(settings.codes) if levels else None,
     }
+
+
+def _search(model: MotionVQVAE) -> str:
+    """How tokens are looked for, in words; none for the nearest code."""
+    settings = model.config
+    if settings.search == 1:
+        return ""
+    tried = f", best of {settings.search} {'predicted' if settings.search_predicted else 'nearest'} codes tried"
+    if settings.search_paths == 1:
+        return f"{tried} for each token"
+    return f"{tried} on each of {settings.search_paths} ways, one taken after {settings.search_delay} tokens"
 
 
 def _levels(clips: list[Tensor]) -> list[list[Tensor]]:

@@ -59,7 +59,9 @@ class TrainTokenizerConfig:
         1, "of these steps, so many have their windows tokenised by the same weights, before the next ones", minimum=1
     )
     searched_passes: int = key(
-        1, "times that the decoder goes through them; to search takes ten times as long as to learn", minimum=1
+        1,
+        "times that the decoder goes through them; to search takes ten times as long as to learn, on four ways fifty",
+        minimum=1,
     )
     pool_vectors_per_code: int = key(16, "vectors a code that k-means starts the codebook from", minimum=1)
     mixed_precision: str = key("no", "format of large matrix products; bf16 for GPUs", choices=("no", "bf16"))
