@@ -46,9 +46,13 @@ class Recall(nn.Module):
         """
         found = []
         for level, places in enumerate(self.places):
-            distances = torch.cdist(places[tokens[:, level]], places)
-            weights = torch.exp(-0.5 * (distances / _WIDTH).square())
-            found.append((weights / weights.sum(dim=1, keepdim=True)).mean(dim=0))
+            # A clip of an hour has more tokens than there are codes: each code is looked at once, for all its times.
+            codes, times = tokens[:, level].unique(return_counts=True)
+            total = torch.zeros(len(places))
+            for some, often in zip(codes.split(_CODES_AT_ONCE), times.split(_CODES_AT_ONCE), strict=True):
+                weights = torch.exp(-0.5 * (torch.cdist(places[some], places) / _WIDTH).square())
+                total += often.float() @ (weights / weights.sum(dim=1, keepdim=True))
+            found.append(total / len(tokens))
         return torch.stack(found)
 
 
