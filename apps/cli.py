@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except XNeMoError as error:
         return _fail(error, flags, output, FAILED)
     except KeyboardInterrupt:
+        # If the interrupt met text that a library was executing, CPython notes it, and `python -m` would end by the
+        # signal instead of by our exit code; executing any other text clears the note.
+        exec("")
         return _fail(f"interrupted; {context.kept}", flags, output, INTERRUPTED)
     except Exception as error:
         return _fail(_unexpected(error), flags, output, FAILED)

@@ -252,3 +252,28 @@ def test_interrupting_ends_with_130_says_what_is_kept_and_leaves_nothing_half_wr
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; r.mp4 was not written"
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED_IN_TEXT = """
+import sys
+from apps import cli, commands
+commands.__path__.append(sys.path[0])
+cli.VERBS["interrupted"] = ("interrupted_verb", "executes text, as many libraries do, and is interrupted at that")
+sys.exit(cli.main(["interrupted"]))
+"""
+
+
+def test_an_interrupt_that_meets_text_which_a_library_executes_ends_with_130_too(tmp_path: Path) -> None:
+    (tmp_path / "interrupted_verb.py").write_text('exec("raise KeyboardInterrupt")\n')
+    (tmp_path / "command.py").write_text(INTERRUPTED_IN_TEXT)
+    places = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    outcome = subprocess.run(
+        [sys.executable, "-m", "command"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 130, outcome.stderr
+    assert outcome.stderr.startswith("error: interrupted")
