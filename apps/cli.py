@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
 from animator.errors import XNeMoError
+from animator.memory import keep_freed_memory
 from apps.verb import Context, Inputs, PartlyFailed, UsageError, Verb
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if flags.debug else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
     )
+    keep_freed_memory()
     output = sys.stdout
     context = Context()
     if threading.current_thread() is threading.main_thread():

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from animator.errors import XNeMoError
 from animator.extraction.worker import deaf_to_interrupts
+from animator.memory import keep_freed_memory
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -75,9 +76,13 @@ def _work(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _begin(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, which ends its processes itself (where no signal can be blocked, from here on)."""
+    """Prepare a process.
+
+    Ctrl-C is left to the parent, which ends its processes itself (where no signal can be blocked, from here on).
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As an exception, so that a file that is half written is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    keep_freed_memory()
     if prepare is not None:
         _work(prepare, *arguments)

@@ -117,18 +117,22 @@ class ClipCollector:
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Reads and encodes clips in one process, for an engine whose workers have networks of their own.
+    """Reads and encodes clips in one process, for workers that have networks of their own.
 
     Attributes:
         config: names the weights, which must be found under that path on every machine.
         settings: how clips are read.
+        threads: of torch in the worker; None: as many as torch finds best.
     """
 
     config: ExtractConfig
     settings: ReadSettings
+    threads: int | None = None
 
     def start(self) -> Callable[[Path], Iterator[ClipMotion]]:
         """Load the networks; gives a function from a video to its motion."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
         encoder, detector = load_encoder(self.config), FaceDetector(min_score=self.settings.min_score)
 
         def encode(path: Path) -> Iterator[ClipMotion]:

@@ -36,6 +36,21 @@ class Collector(Protocol[MadeOut]):
         """All pieces are there: what becomes of them."""
 
 
+class OnePiece:
+    """Takes in what comes in one piece, which is the result."""
+
+    def __init__(self, _: object) -> None:
+        self.made: Any = None
+
+    def take(self, piece: Any) -> None:
+        """The piece."""
+        self.made = piece
+
+    def result(self) -> Any:
+        """The same."""
+        return self.made
+
+
 def run_local(
     tasks: Sequence[Task], job: Job, collect: Callable[[Task], Collector[Made]], workers: int | None
 ) -> Iterator[tuple[Task, Made | XNeMoError]]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from animator.config import EngineConfig
 from animator.errors import XNeMoError
 from animator.extraction.worker import Job
+from animator.memory import keep_freed_memory
 
 ATTEMPTS = 2  # at a task whose actor dies, and at starting one
 
@@ -34,6 +35,7 @@ class TaskActor:
 
     def load(self) -> str | None:
         """Get ready; the text of the error if it cannot."""
+        keep_freed_memory()
         try:
             self.do_task = self.job.start()
         except XNeMoError as error:

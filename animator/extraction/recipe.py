@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-import torch
 from tqdm import tqdm
 
 from animator.audio import write_wav
@@ -23,13 +22,15 @@ from animator.dataset import MotionDataset, SplitSummary
 from animator.dataset_format import AUDIO, MIRRORED, MotionRecord
 from animator.errors import XNeMoError
 from animator.extraction.encoding import ClipCollector, ClipEncoder, ClipMotion, EncodeJob, load_encoder
-from animator.extraction.local import run_local
+from animator.extraction.local import OnePiece, run_local
 from animator.extraction.on_ray import run_ray
 from animator.extraction.reading import SOUND_RATE, ReadJob, ReadSettings
 from animator.extraction.sources import ClipSource, list_clips
 from animator.extraction.target import Target
 
-SMALL = 20_000_000  # parameters; an encoder with fewer takes less time for a frame than reading it does
+# Parameters. An encoder with fewer takes a processor about as long as reading a frame does: a worker that does both in
+# turns keeps a core busy, where one encoder for all workers would let them wait.
+SMALL = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,6 @@ def extract_dataset(source: Path, folder: Path, config: ExtractConfig) -> Extrac
         waiting = {clip.path.absolute(): clip for clip in clips if not target.holds(clip)}
         with (
             closing(_results(list(waiting), config, encoder)) as results,
-            _threads_beside_readers(encoder),
             _Bar(len(clips), len(waiting)) as bar,
         ):
             for path, result in results:
@@ -87,18 +87,6 @@ def extract_dataset(source: Path, folder: Path, config: ExtractConfig) -> Extrac
             raise XNeMoError(f"none of the {len(clips)} clips could be extracted: {'; '.join(failed.values())}")
         target.put_together(clips, splits)
     return Extraction(folder, MotionDataset.open(folder).summary(), len(waiting) - len(failed), failed)
-
-
-@contextmanager
-def _threads_beside_readers(encoder: ClipEncoder) -> Iterator[None]:
-    """Let a small encoder compute on one thread: more would take the cores from the readers, on whom all waits."""
-    threads = torch.get_num_threads()
-    if sum(parameter.numel() for parameter in encoder.encoder.parameters()) < SMALL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _results(
@@ -117,6 +105,8 @@ def _results(
         return
     if config.engine.kind == "ray":
         yield from run_ray(paths, EncodeJob(config, settings), config.engine)
+    elif encoder.device.type == "cpu" and encoder.encoder.num_parameters() < SMALL:
+        yield from run_local(paths, EncodeJob(config, settings, threads=1), OnePiece, config.engine.workers)
     else:
         yield from run_local(paths, ReadJob(settings), lambda path: ClipCollector(path, encoder), config.engine.workers)
 

@@ -1,10 +1,11 @@
 """The other end of a worker's pipe: a process that does tasks and sends what it makes of them.
 
-Nothing here imports torch, so that the process is small and starts in a second.
+Nothing here imports torch, so that a process whose job does without it is small and starts in a second.
 """
 
 from __future__ import annotations
 
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from animator.errors import XNeMoError
+from animator.memory import keep_freed_memory
 
 READY, WHOLE = "ready", "whole"
 
@@ -56,6 +58,7 @@ def work(connection: Connection, job: Job) -> None:
     """
     # Ctrl-C reaches every process of the terminal; the main one tells this one to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     with suppress(EOFError, OSError):
         try:
             do = job.start()
@@ -67,7 +70,8 @@ def work(connection: Connection, job: Job) -> None:
             task = connection.recv()
             try:
                 for piece in do(task):
-                    connection.send(piece)
+                    # `send` would leave a tensor's numbers here, for the other side to ask for when we may be gone.
+                    connection.send_bytes(pickle.dumps(piece))
                 connection.send(WHOLE)
             except XNeMoError as error:
                 connection.send(error)

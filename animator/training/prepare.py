@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 from tqdm import tqdm
 
 from animator.errors import XNeMoError
-from animator.extraction.local import count_workers, run_local
+from animator.extraction.local import OnePiece, count_workers, run_local
 from animator.extraction.on_ray import run_ray
 from animator.files import sha256_of
 from animator.training.clip_job import ClipJob
@@ -158,7 +158,7 @@ def _results(
     elif min(len(sources), count_workers(engine.workers)) == 1:
         yield from _one_by_one(sources, job)
     else:
-        yield from run_local(sources, job, _Receiver, engine.workers)
+        yield from run_local(sources, job, OnePiece, engine.workers)
 
 
 def _one_by_one(sources: Sequence[Source], job: ClipJob) -> Iterator[tuple[Source, ClipPart | Rejection | XNeMoError]]:
@@ -171,21 +171,6 @@ def _one_by_one(sources: Sequence[Source], job: ClipJob) -> Iterator[tuple[Sourc
             yield source, error
         else:
             yield source, made
-
-
-class _Receiver:
-    """Takes in what a worker process makes of a clip, which comes in one piece."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def take(self, piece: Any) -> None:
-        """A `ClipPart` or a `Rejection`."""
-        self.made: ClipPart | Rejection = piece
-
-    def result(self) -> ClipPart | Rejection:
-        """The same."""
-        return self.made
 
 
 def _job(config: PrepareConfig) -> ClipJob:
