@@ -71,7 +71,7 @@ def write_weights() -> None:
     tokenizer = MotionTokenizer(model, pipeline.encoder_id)
     tokenizer.save_pretrained("tokenizer")
     speaker = build_gpt(gpt_config("tiny"), tokenizer.codes, tokenizer.levels, tokenizer.id)
-    speaker.detail.fit([0.1 * torch.randn(200, FEATURES, generator=generator)])
+    speaker.detail.fit(*([0.1 * torch.randn(200, FEATURES, generator=generator)] for _ in range(2)))
     save_gpt(speaker, "gpt")
 
 

@@ -47,6 +47,12 @@ class Autoregression:
         values, vectors = torch.linalg.eigh(errors.T @ errors / len(errors))
         return Autoregression(first, second, constant, vectors * values.clamp(min=0).sqrt())
 
+    def draws(self, sequence: Tensor) -> Tensor:
+        """What N(0, 1) drew for each frame of a sequence, (T, K), but the first two: (T - 2, K)."""
+        y = sequence.double()
+        errors = y[2:] - y[1:-1] @ self.first - y[:-2] @ self.second - self.constant
+        return errors @ torch.linalg.pinv(self.noise).T
+
     def next(self, older: Tensor, newer: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
         """Draw what follows two frames, (K,) each, with errors that are `strength` times as large as those fitted."""
         drawn = self.noise @ torch.randn(len(newer), generator=generator, dtype=torch.float64)

@@ -40,16 +40,16 @@ class Sampling:
         minimum=0,
     )
     recall: float = key(
-        0.5,
+        0.65,
         "share of the probability that goes to codes near those of the given part, where no emotion is asked for; 0: "
         "none, as with temperature=0",
         minimum=0,
         maximum=1,
     )
     detail: float = key(
-        0.8,
-        "fine motion, quicker than a token, drawn on top of what tokens decode to: 1 as much as the driving has and "
-        "its tokens have not; 0: none, as with temperature=0",
+        1.1,
+        "fine motion, drawn on top of what tokens decode to: 1 about as much as the driving has and its tokens have "
+        "not; 0: none, as with temperature=0",
         minimum=0,
         maximum=2,
     )

@@ -46,9 +46,7 @@ class EvaluateGenerationConfig(RuntimeConfig):
     prefix_seconds: float = key(2.0, "given motion", minimum=0.4)
     seconds: float = key(4.0, "its continuation", minimum=1)
     stride_seconds: float = key(1.0, "time between two prefixes of one clip", minimum=0.04)
-    samples: int = key(
-        4, "continuations of each prefix; the first one counts, all of them for multimodality", minimum=1
-    )
+    samples: int = key(4, "continuations of each prefix; figures are means over them", minimum=1)
     dimensions: int = key(8, "principal components of the motion latent that clip features are made of", minimum=2)
     splits: int = key(20, "splits of the prefixes in two halves, of which distances are averages", minimum=1)
     rollout_seconds: float = key(60.0, "length of the rollouts that show drift; 0: none", minimum=0)

@@ -198,33 +198,51 @@ def _methods(
 ) -> dict[str, Figures]:
     """All figures that come from continuations."""
     fps = subject.tokenizer.fps
-    vectors = {name: measures.features(clips) for name, clips in continued.items()}
     truth = continued[REAL][:, 0]
-    real, slow_real = vectors[REAL][:, 0], measures.slow(truth)
+    real, slow_real = measures.features(truth), measures.slow(truth)
     prefixes = torch.stack([case.prefix for case in cases])
     changed = measures.change(prefixes, truth)
     width = median_distance(real) if len(real) > 1 else 1.0
     splits = list(halves([case.clip for case in cases], config.splits, config.seed))
     typical = float(speeds(continued[REAL]).median())
     mean_speed = float(speeds(continued[REAL]).mean())
+
+    def of_one(clips: Tensor) -> Figures:
+        """Figures of one continuation of each prefix, (cases, F, 515)."""
+        own = measures.features(clips)
+        return {
+            **_distances(real, own, splits, width),
+            "frechet_slow": _mean_frechet(slow_real, measures.slow(clips), splits),
+            "frechet_change": _mean_frechet(changed, measures.change(prefixes, clips), splits),
+            "diversity": diversity(own),
+            "speed": float(speeds(clips).mean()) / max(mean_speed, 1e-12),
+            **seam_figures(cases, clips, seams),
+            "still": longest_still(clips, STILL * typical, fps),
+        }
+
     methods: dict[str, Figures] = {}
-    for name, clips in continued.items():
-        first, own = clips[:, 0], vectors[name]
+    for name, samples in continued.items():
+        vectors = measures.features(samples)
+        first = samples[:, 0]
         joined = [torch.cat([case.prefix, clip]) for case, clip in zip(cases, first, strict=True)]
         new = first.shape[1] // subject.tokenizer.frames_per_token
         tokens = [clip[-new:] for clip in tokens_of(joined, subject.tokenizer)]
         methods[name] = {
-            **_distances(real, own[:, 0], splits, width),
-            "frechet_slow": _mean_frechet(slow_real, measures.slow(first), splits),
-            "frechet_change": _mean_frechet(changed, measures.change(prefixes, first), splits),
-            "diversity": diversity(own[:, 0]),
-            "multimodality": multimodality(own) if own.shape[1] > 1 else (None if name == REAL else 0.0),
-            "speed": float(speeds(first).mean()) / max(mean_speed, 1e-12),
-            **seam_figures(cases, first, seams),
-            "still": longest_still(first, STILL * typical, fps),
+            **_means([of_one(clips) for clips in samples.unbind(dim=1)]),
+            "multimodality": multimodality(vectors) if vectors.shape[1] > 1 else (None if name == REAL else 0.0),
             "self_transition": self_transitions(tokens),
         }
     return methods
+
+
+def _means(found: Sequence[Figures]) -> Figures:
+    """Means over the samples; None where there is nothing to be measured."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return {name: mean([each[name] for each in found]) for name in found[0]}
 
 
 def _distances(real: Tensor, own: Tensor, splits: Sequence[tuple[Tensor, Tensor]], width: float) -> Figures:

@@ -1,11 +1,12 @@
 """What tokens leave out of motion: what is quicker than a token, and what stays the same throughout a clip.
 
 A decoder makes the expected motion, which is smoother than any real one. What is missing, the training clips less their
-reconstructions, has a mean in each clip (how this head and this camera differ from all others), and around it it is
-Gaussian to a good approximation and follows itself. The mean is estimated from the driving and held; the rest is drawn
-by a vector autoregression on its principal components, from where the driving's last frames left it. How much a clip
-trembles differs between clips more than anything else: as much is drawn as the driving has and its tokens have not, and
-where a driving is stiller than what its tokens decode to, that is made stiller too, and pauses as it does.
+reconstructions, has a mean in each clip (how this head and this camera differ from all others), and around it it
+follows itself. The mean is estimated from the driving and held; the rest is drawn by a vector autoregression on its
+principal components, from where the driving's last frames left it, in bursts (`motion_gpt.models.bursts`). How much a
+clip trembles differs between clips more than anything else: of what is quick as much is drawn as the driving has and
+its tokens have not, and where a driving is stiller than what its tokens decode to, that is made stiller too, and pauses
+as it does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from motion_gpt.autoregression import Autoregression
+from motion_gpt.models.bursts import Bursts
 from motion_gpt.models.pauses import Pauses
 from motion_tokenizer.features import BOXES, FEATURES, LATENTS
 
@@ -24,7 +26,9 @@ _SETTLING = 50  # frames after which a start from nothing no longer shows
 _ENDLESS = 1e9  # frames; infinity would become NaN where averages of weights are kept
 _HELD = 1.2  # times the driving's own speed, and not more, is what a still driving goes on with
 _FORGET = 100.0  # frames, 4 s, in which a stillness is forgotten but for a third: no head is still for ever
-_PRIOR = 25.0  # frames that what is common to all components counts for, beside a component's own
+_SLOW = 0.25  # weight of the newest frame in what is slow of drawn motion
+_SLOW_PART = 0.6  # of that; new tokens bring slow motion of their own, which varies as much as real one but for this
+_PRIOR = 10.0  # frames that what is common to all components counts for, beside a component's own
 _SEEN, _AHEAD, _APART = 50, 100, 10
 """How steady means are is fitted on stretches: frames seen, frames ahead, frames from one stretch to the next."""
 
@@ -48,6 +52,7 @@ class MotionDetail(nn.Module):
     def __init__(self, components: int) -> None:
         super().__init__()
         self.components = components
+        self.bursts = Bursts() if components else None
         shapes = {"first": 2, "second": 2, "constant": 1, "noise": 2}
         if components:
             # A mean over so many frames is worth half of what it says.
@@ -59,8 +64,14 @@ class MotionDetail(nn.Module):
             for name, dimensions in shapes.items():
                 self.register_buffer(name, torch.zeros([components] * dimensions))
 
-    def fit(self, left_out: Sequence[Tensor]) -> None:
-        """Fit to what tokens left out of clips, features (T, 515) each; more frames than components."""
+    def fit(self, left_out: Sequence[Tensor], decoded: Sequence[Tensor]) -> None:
+        """Fit to clips; more frames than components.
+
+        Args:
+            left_out: what tokens left out of them, features (T, 515) each.
+            decoded: what their tokens decode to, (T, 515) each.
+        """
+        assert self.bursts is not None
         left_out = [clip.double() for clip in left_out]
         for columns in (LATENTS, BOXES):
             self.doubt[columns] = _doubt([clip[:, columns] for clip in left_out])
@@ -80,6 +91,9 @@ class MotionDetail(nn.Module):
         self.axes.copy_(axes)
         for name in ("first", "second", "constant", "noise"):
             getattr(self, name).copy_(getattr(recursion, name))
+        moving_parts = [clip.double() / safe @ axes for clip in decoded]
+        energies = [recursion.draws(clip).square().mean(dim=1) for clip in components]
+        self.bursts.fit(moving_parts, energies, self.components)
 
     def stream(
         self, driving: Tensor | None, decoded: Tensor | None, generator: torch.Generator, strength: float
@@ -111,48 +125,56 @@ class DetailStream:
         generator: torch.Generator,
         strength: float,
     ) -> None:
+        assert detail.bursts is not None
         axes, scale = detail.axes.double(), detail.scale.double()
+        safe = torch.where(scale > 0, scale, torch.inf)
         self._recursion = Autoregression(
             detail.first.double(), detail.second.double(), detail.constant.double(), detail.noise.double()
         )
         self._generator, self._strength = generator, strength
         self._restore = axes.T * scale
+        self._project = axes / safe[:, None]
         # What is drawn begins at nothing; what the driving left behind fades beside it.
-        self._older = self._newer = torch.zeros(detail.components, dtype=torch.float64)
+        nothing = torch.zeros(detail.components, dtype=torch.float64)
+        self._older = self._newer = self._slow = nothing
+        self._left = nothing, nothing
         self._liveliness: Tensor | float = 1.0
+        self._slow_part = _SLOW_PART
         self._steady = torch.zeros(FEATURES, dtype=torch.float64)
         self._rest: tuple[Tensor, Tensor] | None = None
         self._added = 0
-        safe = torch.where(scale > 0, scale, torch.inf)
-        own = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        for_pauses, for_bursts = (
+            torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator))) for _ in range(2)
+        )
         if driving is None or decoded is None:
-            self._pauses = Pauses(None, None, own)
-            self._left = self._newer, self._newer
-            self.draw(_SETTLING)
+            self._pauses = Pauses(None, None, for_pauses)
+            self._bursts = detail.bursts.stream(None, for_bursts)
+            for _ in range(_SETTLING):
+                self._draw(1.0)
             return
         left_out = driving.double() - decoded.double()
         self._steady = left_out.mean(dim=0) * (len(left_out) / (len(left_out) + detail.doubt.double()))
-        self._liveliness = _liveliness(
-            driving.double() / safe @ axes, decoded.double() / safe @ axes, detail.pace.double()
-        )
-        older, newer = (left_out[-2:] - self._steady) / safe @ axes
+        whole, parts = driving.double() @ self._project, decoded.double() @ self._project
+        self._liveliness = _liveliness(whole, parts, detail.pace.double())
+        self._slow_part = _SLOW_PART * min(1.0, float(_root_mean_square(self._liveliness)))
+        older, newer = (left_out[-2:] - self._steady) @ self._project
         self._left = older, newer
         self._damping, self._hold = _stillness(driving.double() / safe, decoded.double() / safe)
         self._rest = decoded[-1], decoded[-1] + self.before[-1]
-        self._pauses = Pauses(driving.double() / safe, self._rest[1], own)
+        self._pauses = Pauses(driving.double() / safe, self._rest[1], for_pauses)
+        self._bursts = detail.bursts.stream(parts, for_bursts)
 
     @property
     def before(self) -> Tensor:
-        """The part of the last two frames that it goes on from, (2, 515)."""
-        drawn = torch.stack([self._older, self._newer]) * self._liveliness
-        return ((drawn + torch.stack(self._left)) @ self._restore + self._steady).float()
+        """The part of the driving's last two frames that it goes on from, (2, 515)."""
+        return (torch.stack(self._left) @ self._restore + self._steady).float()
 
     def add(self, decoded: Tensor) -> Tensor:
         """The next decoded frames, (n, 515), with what is drawn for them, and with pauses."""
         return self._pauses(self._moving(decoded))
 
     def _moving(self, decoded: Tensor) -> Tensor:
-        drawn = self.draw(len(decoded))
+        drawn = self.draw(decoded)
         if self._rest is None:
             return decoded + drawn
         bare, whole = self._rest
@@ -162,17 +184,23 @@ class DetailStream:
         moving = torch.lerp(bare, decoded, 1 - (1 - self._damping) * known) + drawn
         return torch.lerp(whole, moving, 1 - (1 - self._hold) * known)
 
-    def draw(self, frames: int) -> Tensor:
-        """The next frames, (n, 515), to be added to what tokens decode to."""
-        made = torch.empty(frames, FEATURES, dtype=torch.float64)
-        for number in range(frames):
-            following = self._recursion.next(self._older, self._newer, self._generator, self._strength)
-            self._older, self._newer = self._newer, following
+    def draw(self, decoded: Tensor) -> Tensor:
+        """What is to be added to the next decoded frames, (n, 515) both."""
+        made = torch.empty(len(decoded), FEATURES, dtype=torch.float64)
+        # Row by row, so that the bits do not depend on how many are asked for at once.
+        for number, frame in enumerate(decoded):
+            drawn = self._draw(self._bursts.next(frame.double() @ self._project))
             older, newer = self._left
             self._left = newer, newer @ self._recursion.first + older @ self._recursion.second
-            # Row by row, so that the bits do not depend on how many are asked for at once.
-            made[number] = (following * self._liveliness + self._left[1]) @ self._restore + self._steady
+            made[number] = (drawn + self._left[1]) @ self._restore + self._steady
         return made.float()
+
+    def _draw(self, size: float) -> Tensor:
+        """The next frame's components, with noise of so many times the fitted size."""
+        following = self._recursion.next(self._older, self._newer, self._generator, size * self._strength)
+        self._older, self._newer = self._newer, following
+        self._slow = self._slow + _SLOW * (following - self._slow)
+        return (following - self._slow) * self._liveliness + self._slow_part * self._slow
 
 
 def _of_one_pace(clips: Sequence[Tensor], scale: Tensor) -> list[Tensor]:

@@ -18,13 +18,13 @@ def fit_detail(detail: MotionDetail, clips: LabelledClips, tokenizer: MotionToke
     """
     if detail.components and tokenizer.model.config.causal:
         own = [clip for clip, copy in zip(clips.clips.clips(), clips.clips.mirrored, strict=True) if not copy]
-        detail.fit(left_out(own, tokenizer))
+        stride = tokenizer.frames_per_token
+        whole = [clip[len(clip) % stride :] for clip in own]
+        decoded = _decoded(whole, tokenizer)
+        detail.fit([clip - made for clip, made in zip(whole, decoded, strict=True)], decoded)
 
 
 @torch.no_grad()
-def left_out(clips: list[Tensor], tokenizer: MotionTokenizer) -> list[Tensor]:
-    """Clips less what their tokens decode to; features (T, 515) each, to as many whole tokens' frames."""
-    stride = tokenizer.frames_per_token
-    whole = [clip[len(clip) % stride :] for clip in clips]
-    streams = [tokenizer.stream().push_tokens(tokens) for tokens in tokens_of(whole, tokenizer)]
-    return [clip - to_features(*decoded) for clip, decoded in zip(whole, streams, strict=True)]
+def _decoded(clips: list[Tensor], tokenizer: MotionTokenizer) -> list[Tensor]:
+    """What the tokens of clips decode to; features (T, 515) each, T a multiple of a token's frames."""
+    return [to_features(*tokenizer.stream().push_tokens(tokens)) for tokens in tokens_of(clips, tokenizer)]

@@ -28,5 +28,5 @@ def speaker_of(tokenizer: MotionTokenizer) -> MotionGpt:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    model.detail.fit([0.1 * torch.randn(200, FEATURES, generator=generator)])
+    model.detail.fit(*([0.1 * torch.randn(200, FEATURES, generator=generator)] for _ in range(2)))
     return model
