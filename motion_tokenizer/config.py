@@ -66,8 +66,7 @@ class TokenizerConfig:
     causal: bool = key(
         True,
         "look back only: a token is known when its frames are over (and search_delay more), and decodes at once; "
-        "false: the paper's form, "
-        "which looks 22 tokens ahead",
+        "false: the paper's form, which looks 22 tokens ahead",
     )
     search: int = key(
         1,
