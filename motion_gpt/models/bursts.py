@@ -34,14 +34,13 @@ class Bursts(nn.Module):
         for name, value in {"exponent": 0.0, "level": 1.0, "lasting": 0.0, "passing": 0.0}.items():
             self.register_buffer(name, torch.tensor(value))
 
-    def fit(self, decoded: Sequence[Tensor], energies: Sequence[Tensor], components: int) -> None:
+    def fit(self, decoded: Sequence[Tensor], energies: Sequence[Tensor]) -> None:
         """Fit to clips.
 
         Args:
             decoded: components of decoded motion, (T, K) each.
-            energies: mean squares of what was drawn for its last frames, over `components` of equal variance; clips
-                with fewer than 9 are passed over.
-            components: how many.
+            energies: mean squares of what was drawn for its last frames, over K numbers of equal variance; clips with
+                fewer than 9 are passed over.
         """
         long = [pair for pair in zip(decoded, energies, strict=True) if len(pair[1]) > _LAGS]
         if not long:
@@ -57,8 +56,8 @@ class Bursts(nn.Module):
         pairs = [sum(len(z) - lag for z in rest) for lag in range(1, _LAGS + 1)]
         expected = sum(_MEMORY**lag for lag in range(1, _LAGS + 1))
         lasting = max(0.0, sum(a / b for a, b in zip(together, pairs, strict=True)) / expected)
-        # The logarithm of a Gaussian's mean square varies too, by about 2 / components.
-        passing = max(0.0, variance - lasting - 2 / components)
+        # The logarithm of a Gaussian's mean square varies too, by about 2 / K.
+        passing = max(0.0, variance - lasting - 2 / long[0][0].shape[1])
         level = torch.stack([speed.pow(exponent).mean() for speed in speeds]).median()
         for name, value in (("exponent", exponent), ("level", level), ("lasting", lasting), ("passing", passing)):
             getattr(self, name).fill_(value)

@@ -93,7 +93,7 @@ class MotionDetail(nn.Module):
             getattr(self, name).copy_(getattr(recursion, name))
         moving_parts = [clip.double() / safe @ axes for clip in decoded]
         energies = [recursion.draws(clip).square().mean(dim=1) for clip in components]
-        self.bursts.fit(moving_parts, energies, self.components)
+        self.bursts.fit(moving_parts, energies)
 
     def stream(
         self, driving: Tensor | None, decoded: Tensor | None, generator: torch.Generator, strength: float

@@ -40,7 +40,7 @@ def energies(decoded: Tensor, seed: int) -> Tensor:
 def bursts() -> Bursts:
     clips = [walk(1500, seed) for seed in range(6)]
     bursts = Bursts()
-    bursts.fit(clips, [energies(clip, 50 + seed) for seed, clip in enumerate(clips)], K)
+    bursts.fit(clips, [energies(clip, 50 + seed) for seed, clip in enumerate(clips)])
     return bursts
 
 
@@ -62,9 +62,9 @@ def test_sizes_are_one_in_the_mean_square_and_larger_where_decoded_motion_is_qui
 
 def test_fresh_or_fitted_to_constant_motion_every_frame_is_like_the_others() -> None:
     still = Bursts()
-    still.fit([torch.zeros(50, K)], [torch.ones(48)], K)
+    still.fit([torch.zeros(50, K)], [torch.ones(48)])
     short = Bursts()
-    short.fit([torch.zeros(6, K)], [torch.ones(4)], K)
+    short.fit([torch.zeros(6, K)], [torch.ones(4)])
     for bursts in (Bursts(), still, short):
         for before in (None, torch.zeros(10, K)):
             stream = bursts.stream(before, item_generator(0))
